@@ -1,0 +1,192 @@
+"""Byte-stable writing and safe reading of what the stages exchange.
+
+Every writer writes beside its destination and renames at the end, so that a file is either
+whole or absent. Equal contents give equal bytes: no times, no addresses, no dictionary order.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from graft.errors import GraftError
+
+if TYPE_CHECKING:
+    import keras
+
+_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside `path`; rename it to `path` when the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path`; it takes the place of `path` on success."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        if path.exists():
+            shutil.rmtree(path)
+        os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def save_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def save_json(path: Path, value: object) -> None:
+    """Write indented JSON, keys in the order given; NaN is refused."""
+    save_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def load_json(path: Path) -> Any:
+    """Read a JSON file that a stage wrote."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise GraftError(f"{path} is missing; `dvc repro` makes it") from None
+    except ValueError as error:
+        raise GraftError(f"{path} is not valid JSON ({error}); `dvc repro` remakes it") from None
+
+
+def save_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV file with a header; floats keep all their digits, None is empty."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    save_text(path, buffer.getvalue())
+
+
+def save_array(path: Path, array: npt.NDArray[Any]) -> None:
+    """Write one array as .npy."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+
+
+def load_array(path: Path) -> npt.NDArray[Any]:
+    """Memory-map a .npy file for reading; object arrays are refused."""
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+    except FileNotFoundError:
+        raise GraftError(f"{path} is missing; `dvc repro` makes it") from None
+    except ValueError as error:
+        raise GraftError(f"{path} is no usable .npy file ({error}); remake it") from None
+
+
+def save_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write named arrays as one uncompressed .npz whose bytes depend on its contents alone."""
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, array in arrays.items():
+            buffer = io.BytesIO()
+            np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy", _ZIP_EPOCH), buffer.getvalue())
+
+
+def load_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """Read every array of a .npz file into memory; object arrays are refused."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except FileNotFoundError:
+        raise GraftError(f"{path} is missing; `dvc repro` makes it") from None
+    except (ValueError, zipfile.BadZipFile) as error:
+        raise GraftError(f"{path} is no usable .npz file ({error}); remake it") from None
+
+
+def array_sha256(array: npt.NDArray[Any], rows: int = 4096) -> str:
+    """Return the SHA-256 of an array's bytes in C order, read `rows` rows at a time."""
+    digest = hashlib.sha256()
+    for start in range(0, max(len(array), 1) if array.ndim else 1, rows):
+        part = array[start : start + rows] if array.ndim else array
+        digest.update(np.ascontiguousarray(part).tobytes())
+    return digest.hexdigest()
+
+
+def save_model(path: Path, model: "keras.Model", class_names: Sequence[str]) -> None:
+    """Write a .keras file with equal bytes for equal models.
+
+    Keras puts a date, file times and memory addresses into its archive; all three are made
+    canonical. The names of the classes are added to `metadata.json` under ``class_names``,
+    where anyone can read them with zipfile and json alone.
+    """
+    with replacing(path) as temporary, tempfile.TemporaryDirectory() as folder:
+        raw = Path(folder) / "model.keras"
+        model.save(raw)
+        with zipfile.ZipFile(raw) as source, zipfile.ZipFile(temporary, "w") as target:
+            for name in sorted(source.namelist()):
+                content = source.read(name)
+                if name == "metadata.json":
+                    metadata = json.loads(content)
+                    del metadata["date_saved"]
+                    content = _canonical({**metadata, "class_names": list(class_names)})
+                elif name == "config.json":
+                    content = _canonical(_without_addresses(json.loads(content)))
+                target.writestr(zipfile.ZipInfo(name, _ZIP_EPOCH), content)
+
+
+def load_model(path: Path) -> "keras.Model":
+    """Load a .keras file without running any code that it may contain."""
+    import keras
+
+    if not path.is_file():
+        raise GraftError(f"{path} is missing; `dvc repro` makes it")
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise GraftError(f"{path} is no usable Keras model: {first_line}") from None
+
+
+def load_class_names(path: Path) -> tuple[str, ...]:
+    """Read the names of the classes from a .keras file, without importing Keras."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            metadata = json.loads(archive.read("metadata.json"))
+        return tuple(str(name) for name in metadata["class_names"])
+    except FileNotFoundError:
+        raise GraftError(f"{path} is missing; `dvc repro` makes it") from None
+    except (KeyError, TypeError, ValueError, zipfile.BadZipFile):
+        raise GraftError(
+            f"{path} is no model of graft's: expected a .keras file whose metadata.json "
+            "names its classes; `dvc repro` writes one"
+        ) from None
+
+
+def _canonical(value: object) -> bytes:
+    return json.dumps(value, sort_keys=True).encode()
+
+
+def _without_addresses(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_addresses(v) for k, v in value.items() if k != "shared_object_id"}
+    if isinstance(value, list):
+        return [_without_addresses(item) for item in value]
+    return value

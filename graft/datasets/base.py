@@ -1,0 +1,96 @@
+"""What every data set is to the rest of graft."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from graft.errors import GraftError
+from graft.settings import Settings, expected
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Every example of the chosen classes, in the data set's own order and shape.
+
+    Attributes
+    ----------
+    inputs
+        uint8, (n, height, width, channels) with 1 (grey) or 3 (RGB) channels. It may be
+        memory-mapped: read it in slices.
+    labels
+        int32, (n,): positions in `class_names`.
+    class_names
+        In the order in which the classes were asked for, or the data set's own.
+    is_test
+        bool, (n,): the data set's own test split; None where it has none.
+    notes
+        Counts that a reader of the card should know, such as ``{"skipped_files": 2}``.
+    """
+
+    inputs: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int32]
+    class_names: tuple[str, ...]
+    is_test: npt.NDArray[np.bool_] | None = None
+    notes: tuple[tuple[str, int], ...] = ()
+
+
+class Dataset(Settings, ABC):
+    """A kind of data set; its fields are what params.yaml says about it.
+
+    `kind` decides which adapter a network puts in front of its body.
+    """
+
+    kind: ClassVar[str] = "image"
+    name: str
+
+    @abstractmethod
+    def check(self, raw: Path, classes: Sequence[str] | None) -> None:
+        """Raise a GraftError if the data or the chosen classes are not to be had.
+
+        Fast: it looks for files and reads names, and decodes nothing.
+        """
+
+    @abstractmethod
+    def load(
+        self,
+        raw: Path,
+        classes: Sequence[str] | None,
+        rng: np.random.Generator,
+        workspace: Path,
+    ) -> Examples:
+        """Return the examples of `classes`, labelled by their place in that list.
+
+        Parameters
+        ----------
+        raw
+            The folder in which the user's own files lie (`data/raw`).
+        classes
+            Names of the classes wanted; None for all, in the data set's own order.
+        rng
+            The data set's random stream; only data sets that are drawn use it.
+        workspace
+            An empty folder that outlives the returned arrays, for memory-mapped ones.
+
+        Raises
+        ------
+        GraftError
+            When the data are missing, broken, or lack one of `classes`.
+        """
+
+
+def chosen_classes(available: Sequence[str], classes: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the wanted classes, or all, after checking that each one exists once."""
+    if classes is None:
+        return tuple(available)
+    for name in classes:
+        if name not in available:
+            raise GraftError(f"classes: no class {name!r} here; {expected(name, available)}")
+    repeated = sorted({name for name in classes if list(classes).count(name) > 1})
+    if repeated:
+        raise GraftError(f"classes: {', '.join(repeated)} listed more than once; list each once")
+    return tuple(classes)
