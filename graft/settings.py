@@ -15,13 +15,17 @@ class Settings(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _refuse_unknown_keys(cls, given: Any) -> Any:
-        if isinstance(given, dict):
-            for key in given:
-                if key not in cls.model_fields:
-                    message = f"unknown key {key!r}; " + expected(str(key), cls.model_fields)
-                    raise PydanticCustomError("unknown_key", "{message}", _context(message, key))
-        return given
+    def _prepare(cls, given: Any) -> Any:
+        """Name the keys that would have been right, and read lists as tuples."""
+        if not isinstance(given, dict):
+            return given
+        for key in given:
+            if key not in cls.model_fields:
+                message = f"unknown key {key!r}; {expected(str(key), cls.model_fields)}"
+                context = {"message": message, "key": str(key)}
+                raise PydanticCustomError("unknown_key", "{message}", context)
+        # A frozen object holds tuples, and strict validation would refuse the lists of YAML.
+        return {key: _tuples(value) for key, value in given.items()}
 
 
 def expected(received: str, choices: Iterable[str]) -> str:
@@ -40,5 +44,5 @@ def expected(received: str, choices: Iterable[str]) -> str:
     return f"expected one of: {', '.join(names)}{suggestion}"
 
 
-def _context(message: str, key: object) -> dict[str, Any]:
-    return {"message": message, "key": str(key)}
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -94,3 +94,20 @@ def chosen_classes(available: Sequence[str], classes: Sequence[str] | None) -> t
     if repeated:
         raise GraftError(f"classes: {', '.join(repeated)} listed more than once; list each once")
     return tuple(classes)
+
+
+def select(examples: Examples, classes: Sequence[str] | None) -> Examples:
+    """Return the examples of the wanted classes alone, labelled by their place in `classes`."""
+    names = chosen_classes(examples.class_names, classes)
+    place = np.full(len(examples.class_names), -1, np.int32)
+    place[[examples.class_names.index(name) for name in names]] = np.arange(len(names))
+    labels = place[examples.labels]
+    kept = labels >= 0
+    is_test = None if examples.is_test is None else examples.is_test[kept]
+    return replace(
+        examples,
+        inputs=examples.inputs if kept.all() else examples.inputs[kept],
+        labels=labels[kept],
+        class_names=names,
+        is_test=is_test,
+    )

@@ -1,0 +1,216 @@
+"""Prepared tasks on disk: arrays that readers memory-map, and a card that says what they are.
+
+A task is a folder with ``card.json`` and one folder per split, each with ``inputs.npy`` and
+``labels.npy``. The target's splits lie apart so that a stage can depend on one alone: only
+`evaluate` declares, and only it can see, the target's test split.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from graft.artifacts import array_sha256, load_array, load_json, save_json
+from graft.datasets.base import Examples
+from graft.errors import GraftError
+from graft.labels import Budget, held_out, label_ranks
+from graft.streams import generator
+
+_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class Split:
+    """The examples of one split: memory-mapped inputs, and labels as class indices."""
+
+    inputs: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a prepared task is, read from its ``card.json``."""
+
+    kind: str
+    class_names: tuple[str, ...]
+    input_shape: tuple[int, ...]
+    examples_per_class: Mapping[str, Mapping[str, int]]
+    labels_per_class: tuple[Budget, ...] = ()
+    repeats: int = 0
+
+    def numeric_budgets(self) -> dict[Budget, float]:
+        """Return each budget as labels per class; `all` is the mean over classes."""
+        counts = list(self.examples_per_class["train"].values())
+        return {
+            budget: sum(counts) / len(counts) if budget == "all" else float(budget)
+            for budget in self.labels_per_class
+        }
+
+    @classmethod
+    def read(cls, folder: Path) -> "Card":
+        """Read the card of the task in `folder`."""
+        card = load_json(folder / "card.json")
+        return cls(
+            kind=card["kind"],
+            class_names=tuple(card["class_names"]),
+            input_shape=tuple(card["input_shape"]),
+            examples_per_class=card["examples_per_class"],
+            labels_per_class=tuple(card.get("labels_per_class", ())),
+            repeats=card.get("repeats", 0),
+        )
+
+
+def read_split(folder: Path) -> Split:
+    """Memory-map the split in `folder`."""
+    return Split(load_array(folder / "inputs.npy"), load_array(folder / "labels.npy"))
+
+
+def write_source(
+    folder: Path,
+    examples: Examples,
+    *,
+    kind: str,
+    validation_fraction: float,
+    rng: np.random.Generator,
+    exclude: frozenset[bytes] = frozenset(),
+) -> dict[str, Any]:
+    """Write a source task: ``train`` and ``validation``, both from its training examples.
+
+    The data set's own test split is left alone, and so is every example in `exclude` (the
+    target's test images): a source must not have seen what the target is judged on.
+
+    Returns
+    -------
+    dict
+        The card as written.
+    """
+    seen = np.array([row in exclude for row in row_bytes(examples.inputs)], bool)
+    usable = ~seen if examples.is_test is None else ~seen & ~examples.is_test
+    _check_counts(examples, usable, needed=2, why="one to train on and one to validate on")
+    rows = np.flatnonzero(usable)
+    validation = held_out(examples.labels[rows], validation_fraction, rng)
+    splits = {"train": rows[~validation], "validation": rows[validation]}
+    notes = {**dict(examples.notes), "shared_with_target_test": int(np.sum(seen))}
+    return _write(folder, examples, splits, kind=kind, notes=notes)
+
+
+def write_target(
+    folder: Path,
+    examples: Examples,
+    *,
+    kind: str,
+    labels_per_class: Sequence[Budget],
+    repeats: int,
+    test_fraction: float,
+    seed: int,
+) -> dict[str, Any]:
+    """Write the target task: ``test``, and in ``train`` every example that some budget labels.
+
+    ``train/label_ranks.npy`` says which budgets: see `graft.labels.label_ranks`.
+
+    Returns
+    -------
+    dict
+        The card as written.
+    """
+    largest = max((b for b in labels_per_class if b != "all"), default=1)
+    everyone = np.ones(len(examples.labels), bool)
+    why = f"{largest} for the largest budget and one to test on"
+    _check_counts(examples, everyone, needed=largest + 1, why=why)
+    is_test = examples.is_test
+    if is_test is None:
+        rng = generator(seed, "test split")
+        is_test = held_out(examples.labels, test_fraction, rng, keep=largest)
+    _check_counts(examples, ~is_test, needed=largest, why="training, for the largest budget")
+    _check_counts(examples, is_test, needed=1, why="testing")
+    pool = np.flatnonzero(~is_test)
+    ranks = label_ranks(examples.labels[pool], repeats, seed)
+    if "all" not in labels_per_class:
+        used = np.any(ranks < largest, axis=0)
+        pool, ranks = pool[used], ranks[:, used]
+    return _write(
+        folder,
+        examples,
+        {"train": pool, "test": np.flatnonzero(is_test)},
+        kind=kind,
+        notes={**dict(examples.notes), "available_for_training": int(np.sum(~is_test))},
+        extra={"labels_per_class": list(labels_per_class), "repeats": repeats},
+        ranks=ranks,
+    )
+
+
+def row_bytes(inputs: npt.NDArray[Any]) -> "list[bytes]":
+    """Return each example's shape and content as a key by which equal examples are found."""
+    import hashlib
+
+    shape = repr(inputs.shape[1:]).encode()
+    return [hashlib.sha256(shape + row.tobytes()).digest() for row in inputs]
+
+
+def _check_counts(
+    examples: Examples, usable: npt.NDArray[np.bool_], *, needed: int, why: str
+) -> None:
+    if len(examples.class_names) < 2:
+        raise GraftError(
+            f"received one class, {examples.class_names[0]!r}; a task needs at least 2"
+        )
+    for label, name in enumerate(examples.class_names):
+        count = int(np.sum(usable & (examples.labels == label)))
+        if count < needed:
+            raise GraftError(
+                f"class {name!r} has {count} usable examples; expected at least {needed} ({why}); "
+                "add examples, leave the class out, or lower labels_per_class"
+            )
+
+
+def _write(
+    folder: Path,
+    examples: Examples,
+    splits: dict[str, npt.NDArray[np.intp]],
+    *,
+    kind: str,
+    notes: dict[str, int],
+    extra: dict[str, Any] | None = None,
+    ranks: npt.NDArray[np.int32] | None = None,
+) -> dict[str, Any]:
+    arrays: dict[str, Any] = {}
+    counts: dict[str, dict[str, int]] = {}
+    for split, rows in splits.items():
+        labels = examples.labels[rows]
+        arrays[f"{split}/inputs.npy"] = _save_rows(folder, split, "inputs", examples.inputs, rows)
+        arrays[f"{split}/labels.npy"] = _save_rows(folder, split, "labels", examples.labels, rows)
+        counts[split] = {
+            name: int(np.sum(labels == label)) for label, name in enumerate(examples.class_names)
+        }
+    if ranks is not None:
+        rows = np.arange(len(ranks))
+        arrays["train/label_ranks.npy"] = _save_rows(folder, "train", "label_ranks", ranks, rows)
+    card = {
+        "kind": kind,
+        "class_names": list(examples.class_names),
+        "input_shape": list(examples.inputs.shape[1:]),
+        **(extra or {}),
+        "examples": {split: len(rows) for split, rows in splits.items()},
+        "examples_per_class": counts,
+        "notes": notes,
+        "arrays": arrays,
+    }
+    save_json(folder / "card.json", card)
+    return card
+
+
+def _save_rows(
+    folder: Path, split: str, name: str, array: npt.NDArray[Any], rows: npt.NDArray[np.intp]
+) -> dict[str, Any]:
+    """Write `array[rows]` a slice at a time; return its line of the card."""
+    path = folder / split / f"{name}.npy"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shape = (len(rows), *array.shape[1:])
+    target = np.lib.format.open_memmap(path, mode="w+", dtype=array.dtype, shape=shape)
+    for start in range(0, len(rows), _ROWS):
+        target[start : start + _ROWS] = array[rows[start : start + _ROWS]]
+    target.flush()
+    return {"shape": list(shape), "dtype": array.dtype.name, "sha256": array_sha256(target)}

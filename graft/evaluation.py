@@ -1,0 +1,121 @@
+"""Evaluation of every cell on the target's test split, and the choice of what to export."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from graft.datasets.prepared import Split
+from graft.finetuning import Cell
+from graft.labels import Budget
+from graft.networks.base import Network, Weights
+from graft.scores import score_cell
+from graft.scores.comparison import Comparison
+
+CELL_COLUMNS = (
+    "source",
+    "method",
+    "labels_per_class",
+    "repeat",
+    "accuracy",
+    "balanced_accuracy",
+    "macro_f1",
+    "log_loss",
+    "ece",
+    "steps",
+)
+
+
+@dataclass
+class Arm:
+    """One source and method, or the control with an empty source, with all its cells.
+
+    Attributes
+    ----------
+    correct
+        By budget, (repeats, test examples): whether the prediction was right.
+    rows
+        One row of cells.csv per cell.
+    """
+
+    source: str
+    method: str
+    cross_validation: Mapping[str, Any] | None = None
+    correct: dict[Budget, npt.NDArray[np.bool_]] = field(default_factory=dict)
+    rows: list[tuple[object, ...]] = field(default_factory=list)
+
+    @property
+    def label(self) -> str:
+        """What plots and tables call it."""
+        return f"{self.source} {self.method}".strip()
+
+
+def evaluate_arm(
+    arm: Arm,
+    network: Network,
+    trained: Iterator[tuple[Cell, Weights, int]],
+    test: Split,
+) -> None:
+    """Predict the test split with every cell of `arm` and note what it scored.
+
+    Parameters
+    ----------
+    network
+        The network at theta_0; each cell changes what its method trained.
+    trained
+        Each cell, the tensors that it trained, and its steps.
+    """
+    initial = network.weights()
+    correct: dict[Budget, list[npt.NDArray[np.bool_]]] = {}
+    labels = np.asarray(test.labels)
+    for cell, weights, steps in trained:
+        network.assign({**initial, **weights})
+        probabilities = network.probabilities(test.inputs)
+        scores = score_cell(probabilities, labels)
+        key = (arm.source, arm.method, cell.labels_per_class, cell.repeat)
+        arm.rows.append((*key, *scores.values(), steps))
+        right = probabilities.argmax(axis=1) == labels
+        correct.setdefault(cell.labels_per_class, []).append(right)
+    network.assign(initial)
+    arm.correct = {budget: np.stack(rows) for budget, rows in correct.items()}
+
+
+def choose(arms: Sequence[Arm], method: str) -> tuple[Arm, str]:
+    """Return the arm that the headline speaks of, and why it.
+
+    The best by cross-validation inside the labels of the largest budget: highest accuracy,
+    then lowest log loss, then the order of params.yaml. The test split has no say.
+
+    Parameters
+    ----------
+    method
+        A method's name, to choose among sources only, or ``auto``.
+    """
+    candidates = [arm for arm in arms if method in ("auto", arm.method)]
+    if len(candidates) == 1:
+        return candidates[0], "the only candidate"
+    if any(arm.cross_validation is None for arm in candidates):
+        return candidates[0], (
+            "the first one listed: with fewer than 2 labels in a class, "
+            "nothing can be cross-validated"
+        )
+    best = max(candidates, key=_merit)
+    validation = best.cross_validation or {}
+    return best, (
+        f"the best of {len(candidates)} by {validation['folds']}-fold cross-validation inside "
+        f"the labels of the largest budget ({100 * validation['accuracy']:.0f} % there)"
+    )
+
+
+def headline(comparisons: Sequence[Comparison], budget: Budget | str) -> Comparison:
+    """Return the comparison at the headline's budget; ``smallest`` is the first one."""
+    if budget == "smallest":
+        return comparisons[0]
+    return next(row for row in comparisons if row.labels_per_class == budget)
+
+
+def _merit(arm: Arm) -> tuple[float, float]:
+    validation = arm.cross_validation or {}
+    return validation["accuracy"], -validation["log_loss"]

@@ -1,0 +1,267 @@
+"""Fine-tuning of every cell of one method: (label budget, repeat), and its folds."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from graft.head import solve_head
+from graft.labels import Budget, folds, labelled
+from graft.methods import Method
+from graft.networks.base import HEAD, Network, Weights
+from graft.strategies.base import Phase
+from graft.streams import generator
+from graft.training import Curve, Recipe, TrainingLoop
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One label budget in one repeat."""
+
+    labels_per_class: Budget
+    repeat: int
+
+    @property
+    def name(self) -> str:
+        """Name of the cell's files and random streams, such as ``5-0``."""
+        return f"{self.labels_per_class}-{self.repeat}"
+
+
+def cells(budgets: Sequence[Budget], repeats: int) -> Iterator[Cell]:
+    """Yield every cell, the smallest budget first."""
+    for budget in budgets:
+        for repeat in range(repeats):
+            yield Cell(budget, repeat)
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """What fine-tuning made of one cell.
+
+    Attributes
+    ----------
+    weights
+        The tensors that the method may move; every other one is as at the start, bit for bit.
+    steps
+        Steps of gradient descent; 0 where the head was solved and nothing else trained.
+    curve
+        (step, mean objective since the last entry).
+    """
+
+    weights: Weights
+    steps: int
+    curve: Curve
+
+
+class Finetuner:
+    """Fine-tunes one network by one method, again and again, with steps compiled once.
+
+    Parameters
+    ----------
+    network
+        The target network at theta_0. It is trained in place; each cell starts afresh.
+    method
+        Strategy, penalty and BatchNorm policy.
+    recipe
+        Steps and rates, shared by all methods.
+    """
+
+    def __init__(self, network: Network, method: Method, recipe: Recipe) -> None:
+        self.network = network
+        self.method = method
+        self.recipe = (
+            recipe.model_copy(update={"learning_rate": method.learning_rate})
+            if method.learning_rate
+            else recipe
+        )
+        self._initial = network.weights()
+        self._source = network.copy() if method.penalty else None
+        self._phases = _phases(method, network)
+
+    @cached_property
+    def trained(self) -> frozenset[str]:
+        """Paths of the tensors that the method may move."""
+        paths = set(self._loop.trained if self._loop else ())
+        if self.method.batch_norm == "recompute":
+            paths |= self.network.tensors.keys() - self.network.parameters.keys()
+        if self.method.strategy.solved_head is not None:
+            paths |= {f"{HEAD}/kernel", f"{HEAD}/bias"}
+        return frozenset(paths)
+
+    def train(
+        self,
+        inputs: npt.NDArray[Any],
+        labels: npt.NDArray[Any],
+        rng: np.random.Generator,
+        *,
+        start: Weights | None = None,
+        features: npt.NDArray[Any] | None = None,
+        on_steps: Callable[[int], None] | None = None,
+    ) -> Finetuned:
+        """Train on labelled examples; leave the network with the trained weights.
+
+        Parameters
+        ----------
+        inputs, labels
+            Raw inputs and class indices of the labelled examples.
+        rng
+            Draws the order of examples and the augmentation.
+        start
+            Weights to begin with instead of theta_0: those of the control.
+        features
+            The examples' representation at theta_0, where it was extracted before.
+        on_steps
+            Called with the number of steps done.
+        """
+        before = {**self._initial, **(start or {})}
+        self.network.assign(before)
+        self._prepare(inputs, labels, features)
+        curve = self._loop.fit(inputs, labels, rng, on_steps) if self._loop else []
+        after = self.network.weights()
+        _check_frozen(before, after, self.trained)
+        weights = {path: after[path] for path in after if path in self.trained}
+        return Finetuned(weights, self.recipe.steps if self._loop else 0, curve)
+
+    def _prepare(
+        self,
+        inputs: npt.NDArray[Any],
+        labels: npt.NDArray[Any],
+        features: npt.NDArray[Any] | None,
+    ) -> None:
+        """Do what comes before the first step: BatchNorm's statistics, the solved head."""
+        if self.method.batch_norm == "recompute":
+            self.network.recompute_statistics(inputs)
+            features = None
+        c = self.method.strategy.solved_head
+        if c is not None:
+            known = self.network.features(inputs) if features is None else features
+            kernel, bias = solve_head(known, labels, self.network.num_classes, c)
+            self.network.assign({f"{HEAD}/kernel": kernel, f"{HEAD}/bias": bias})
+
+    @cached_property
+    def _loop(self) -> TrainingLoop | None:
+        if not self._phases:
+            return None
+        return TrainingLoop(
+            self.network,
+            self._phases,
+            self.recipe,
+            self.method.penalty,
+            self._source,
+            adapt_batch_norm=self.method.batch_norm == "adapt",
+        )
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The target's labelled examples, from which every budget is taken.
+
+    `ranks` is `graft.labels.label_ranks` of them; `features` their representation at theta_0.
+    """
+
+    inputs: npt.NDArray[Any]
+    labels: npt.NDArray[Any]
+    ranks: npt.NDArray[np.int32]
+    features: npt.NDArray[Any] | None = None
+
+    def train(
+        self,
+        finetuner: Finetuner,
+        rows: npt.NDArray[np.intp],
+        rng: np.random.Generator,
+        start: Weights | None = None,
+    ) -> Finetuned:
+        """Fine-tune on the examples in `rows`."""
+        features = None if self.features is None else self.features[rows]
+        return finetuner.train(
+            self.inputs[rows], self.labels[rows], rng, start=start, features=features
+        )
+
+
+def finetune_cells(
+    finetuner: Finetuner,
+    labelled_examples: Labelled,
+    budgets: Sequence[Budget],
+    repeats: int,
+    *,
+    seed: int,
+    starts: Sequence[Weights] | None = None,
+) -> Iterator[tuple[Cell, Finetuned, float]]:
+    """Yield every cell, what became of it, and its accuracy on its own labels.
+
+    The order of examples is drawn from a stream named by the cell alone: methods that are
+    compared see the same batches.
+
+    Parameters
+    ----------
+    starts
+        One set of initial weights per repeat, for the control.
+    """
+    for cell in cells(budgets, repeats):
+        rows = labelled(labelled_examples.ranks[cell.repeat], cell.labels_per_class)
+        rng = generator(seed, "order", cell.name)
+        start = starts[cell.repeat] if starts else None
+        finetuned = labelled_examples.train(finetuner, rows, rng, start)
+        predicted = finetuner.network.probabilities(labelled_examples.inputs[rows]).argmax(axis=1)
+        yield cell, finetuned, float(np.mean(predicted == labelled_examples.labels[rows]))
+
+
+def cross_validate(
+    finetuner: Finetuner,
+    labelled_examples: Labelled,
+    budget: Budget,
+    count: int,
+    *,
+    seed: int,
+) -> dict[str, Any] | None:
+    """Return accuracy and log loss by stratified cross-validation inside one label budget.
+
+    It uses the first repeat's labels, whose model is the one that is exported.
+
+    Returns
+    -------
+    dict or None
+        ``labels_per_class``, ``folds``, ``accuracy`` and ``log_loss``, each the mean over all
+        held-out labels; None where a class has fewer than two labels or `count` is 0.
+    """
+    rows = labelled(labelled_examples.ranks[0], budget)
+    labels = labelled_examples.labels[rows]
+    count = min(count, int(np.bincount(labels).min()))
+    if count < 2:
+        return None
+    fold = folds(labels, count, generator(seed, "folds"))
+    held = np.empty((len(rows), finetuner.network.num_classes))
+    for number in range(count):
+        rng = generator(seed, "order", f"fold {number}")
+        labelled_examples.train(finetuner, rows[fold != number], rng)
+        inputs = labelled_examples.inputs[rows[fold == number]]
+        held[fold == number] = finetuner.network.probabilities(inputs)
+    likelihood = np.clip(held[np.arange(len(rows)), labels], 1e-15, 1)
+    return {
+        "labels_per_class": budget,
+        "folds": count,
+        "accuracy": float(np.mean(held.argmax(axis=1) == labels)),
+        "log_loss": float(-np.mean(np.log(likelihood))),
+    }
+
+
+def _phases(method: Method, network: Network) -> tuple[Phase, ...]:
+    phases = method.strategy.phases(network.blocks)
+    solved = method.strategy.solved_head is not None and method.penalty is None
+    if solved and all(set(phase.rates) <= {HEAD} for phase in phases):
+        # A solved head is at its optimum already: there is nothing to descend.
+        return ()
+    return phases
+
+
+def _check_frozen(before: Weights, after: Weights, trained: frozenset[str]) -> None:
+    moved = [
+        path
+        for path, value in before.items()
+        if path not in trained and value.tobytes() != after[path].tobytes()
+    ]
+    if moved:
+        raise RuntimeError(f"tensors declared frozen have moved: {', '.join(moved)}")

@@ -1,0 +1,60 @@
+"""The answer as a table in the terminal and as the few numbers of evaluate.json."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from graft.evaluation import Arm
+from graft.scores.comparison import Comparison
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def summary(result: Comparison) -> dict[str, object]:
+    """Return evaluate.json: each key is a column of `dvc exp show`."""
+    return {
+        "verdict": result.verdict,
+        "source": result.source,
+        "method": result.method,
+        "labels_per_class": result.labels_per_class,
+        "target_accuracy": result.target_accuracy,
+        "scratch_accuracy": result.scratch_accuracy,
+        "transfer_gain": result.transfer_gain,
+        "transfer_gain_low": result.transfer_gain_low,
+        "transfer_gain_high": result.transfer_gain_high,
+        "labels_saved": result.labels_saved,
+    }
+
+
+def answer_table(
+    arms: Sequence[Arm], compared: Mapping[str, Sequence[Comparison]], confidence: float
+) -> "Table":
+    """Return test accuracy and gain of every arm, budget by budget, the control first."""
+    from rich.table import Table
+
+    several = len({arm.source for arm in arms}) > 2
+    table = Table(title="Accuracy on the target's test split, by labels per class")
+    table.add_column("labels", justify="right")
+    for title in ("source", "method") if several else ("method",):
+        table.add_column(title)
+    for title in ("accuracy", "gain", f"{100 * confidence:g} % interval"):
+        table.add_column(title, justify="right")
+    table.add_column("verdict")
+    for budget in arms[0].correct:
+        for arm in arms:
+            first = str(budget) if arm is arms[0] else ""
+            name = (arm.source, arm.method) if several else (arm.method,)
+            accuracy = f"{100 * arm.correct[budget].mean():.1f} %"
+            row = _row(compared.get(arm.label, ()), budget)
+            table.add_row(first, *name, accuracy, *(_gain(row) if row else ()))
+        table.add_section()
+    return table
+
+
+def _row(rows: Sequence[Comparison], budget: object) -> Comparison | None:
+    return next((row for row in rows if row.labels_per_class == budget), None)
+
+
+def _gain(row: Comparison) -> tuple[str, str, str]:
+    low, high = 100 * row.transfer_gain_low, 100 * row.transfer_gain_high
+    return f"{100 * row.transfer_gain:+.1f}", f"{low:+.1f} to {high:+.1f}", row.verdict

@@ -1,0 +1,70 @@
+"""Training on the source task, with what its validation split says along the way."""
+
+from typing import Any
+
+import numpy as np
+
+from graft.datasets.prepared import Split
+from graft.networks.base import Network
+from graft.progress import progress
+from graft.training import Recipe, TrainingLoop
+from graft.strategies.full import Full
+
+CURVE_POINTS = 20
+
+
+def train_source(
+    network: Network, train: Split, validation: Split, recipe: Recipe, rng: np.random.Generator
+) -> tuple[dict[str, Any], list[tuple[int, float, float]]]:
+    """Train every weight of `network`, in place, from its present weights.
+
+    Nothing is chosen on the validation split: it is shown, that is all.
+
+    Returns
+    -------
+    tuple
+        Metrics by name, and the learning curve as (step, mean loss since the last point,
+        validation accuracy).
+    """
+    loop = TrainingLoop(network, Full().phases(network.blocks), recipe)
+    shown: dict[int, float] = {}
+    interval = max(1, recipe.steps // CURVE_POINTS)
+    with progress("training the source", recipe.steps) as advance:
+        done = 0
+
+        def on_steps(step: int) -> None:
+            nonlocal done
+            advance(step - done)
+            if step // interval > done // interval or step == recipe.steps:
+                shown[step] = _accuracy(network, validation)
+            done = step
+
+        losses = loop.fit(train.inputs, train.labels, rng, on_steps)
+    curve = _averaged(losses, shown)
+    metrics = {
+        "steps": recipe.steps,
+        "loss": curve[-1][1],
+        "train_examples": len(train.labels),
+        "validation_examples": len(validation.labels),
+        "validation_accuracy": curve[-1][2],
+    }
+    return metrics, curve
+
+
+def _accuracy(network: Network, split: Split) -> float:
+    predicted = network.probabilities(split.inputs).argmax(axis=1)
+    return float(np.mean(predicted == split.labels))
+
+
+def _averaged(
+    losses: list[tuple[int, float]], shown: dict[int, float]
+) -> list[tuple[int, float, float]]:
+    """Join the losses since the last point with the accuracy at each point."""
+    points = []
+    pending: list[float] = []
+    for step, loss in losses:
+        pending.append(loss)
+        if step in shown:
+            points.append((step, float(np.mean(pending)), shown[step]))
+            pending = []
+    return points

@@ -1,0 +1,110 @@
+"""What a fine-tuning stage leaves behind: weights per cell, metrics and learning curves."""
+
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from graft.artifacts import load_array, load_arrays, replacing_folder, save_arrays, save_csv
+from graft.artifacts import save_json
+from graft.datasets.prepared import Card, read_split
+from graft.finetuning import Cell, Finetuned, Labelled, cells
+from graft.labels import Budget
+from graft.networks.base import Weights
+from graft.progress import progress
+from graft.tracking import Run
+
+
+def read_labelled(train: Path, features: Path | None = None) -> Labelled:
+    """Memory-map the target's labelled examples and, where given, their features."""
+    split = read_split(train)
+    return Labelled(
+        split.inputs,
+        split.labels,
+        load_array(train / "label_ranks.npy"),
+        load_array(features) if features else None,
+    )
+
+
+def read_weights(models: Path, cell: Cell) -> Weights:
+    """Read the tensors that fine-tuning changed in one cell."""
+    return load_arrays(models / f"{cell.name}.npz")
+
+
+def discard_others(folder: Path, sources: Sequence[str], methods: Sequence[str]) -> None:
+    """Remove from `folder` what belongs to no source and method in use.
+
+    DVC leaves the outputs of a stage that params.yaml no longer names. They would count in the
+    hash of the folder, and dvc.lock would differ from that of a fresh clone. DVC's cache still
+    has them, should the stage come back.
+    """
+    keep = {folder / "scratch", *(folder / source / m for source in sources for m in methods)}
+    for path in sorted(folder.rglob("*"), reverse=True):
+        stem = path.with_suffix("")
+        if not any(stem == kept or kept in path.parents or stem in kept.parents for kept in keep):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def write_study(
+    results: Iterable[tuple[Cell, Finetuned, float]],
+    card: Card,
+    models: Path,
+    metrics: Path,
+    curve: Path,
+    record: Run,
+    *,
+    arm: dict[str, str],
+    cross_validation: Callable[[], dict[str, Any] | None] | None = None,
+) -> None:
+    """Work through every cell of one arm and write what came of it.
+
+    Parameters
+    ----------
+    results
+        Each cell, its weights and curve, and its accuracy on its own labels; made lazily.
+    models, metrics, curve
+        The folder and the two files to write.
+    arm
+        Names of the source and the method, for the metrics.
+    cross_validation
+        Called after the cells; None for the control.
+    """
+    rows = []
+    curves: dict[Budget, list[list[tuple[int, float]]]] = {}
+    total = len(list(cells(card.labels_per_class, card.repeats)))
+    with (
+        replacing_folder(models) as folder,
+        progress(f"training {' '.join(arm.values())}", total) as advance,
+    ):
+        for cell, finetuned, accuracy in results:
+            save_arrays(folder / f"{cell.name}.npz", finetuned.weights)
+            curves.setdefault(cell.labels_per_class, []).append(finetuned.curve)
+            rows.append(
+                {
+                    "labels_per_class": cell.labels_per_class,
+                    "repeat": cell.repeat,
+                    "steps": finetuned.steps,
+                    "objective": finetuned.curve[-1][1] if finetuned.curve else None,
+                    "train_accuracy": accuracy,
+                }
+            )
+            advance(1)
+        summary: dict[str, Any] = {**arm}
+        if cross_validation is not None:
+            summary["cross_validation"] = cross_validation()
+            record.metrics({"cross_validation": summary["cross_validation"] or {}})
+    save_json(metrics, {**summary, "cells": rows})
+    points = [(b, step, value) for b in curves for step, value in _mean_curve(curves[b])]
+    save_csv(curve, ("labels_per_class", "step", "objective"), points)
+    for budget in curves:
+        record.curve(f"objective/{budget}_labels", _mean_curve(curves[budget]))
+
+
+def _mean_curve(repeats: list[list[tuple[int, float]]]) -> list[tuple[int, float]]:
+    """Average the curves of a budget's repeats, step by step."""
+    return [
+        (points[0][0], float(np.mean([value for _, value in points])))
+        for points in zip(*repeats, strict=True)
+    ]

@@ -1,0 +1,111 @@
+"""The graft itself: the target network takes the source's weights, and a receipt says which."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from graft.artifacts import array_sha256
+from graft.errors import GraftError
+from graft.networks.base import HEAD, Network, Weights, block_of
+
+HeadPolicy = Literal["auto", "transfer", "new"]
+Receipt = dict[str, dict[str, Any]]
+
+
+def transfer_weights(
+    source: Network,
+    target: Network,
+    *,
+    source_classes: Sequence[str],
+    target_classes: Sequence[str],
+    head: HeadPolicy,
+) -> Receipt:
+    """Copy into `target` every tensor of `source` that has the same name and shape there.
+
+    The head is copied too, column by column, where every class of the target is one of the
+    source's. Otherwise it is new and starts at zero (as in BiT, Kolesnikov et al. 2020): no
+    random draw then sways the result.
+
+    Returns
+    -------
+    Receipt
+        Per tensor of either network its fate (copied, reinitialised or skipped), shapes, and
+        the SHA-256 of what the target starts with.
+
+    Raises
+    ------
+    GraftError
+        When nothing was copied, or `head` asks for a transfer that the classes do not allow.
+    """
+    old, new = source.weights(), target.weights()
+    body = {path: value for path, value in old.items() if block_of(path) != HEAD}
+    copied = {path: v for path, v in body.items() if path in new and new[path].shape == v.shape}
+    if not copied:
+        raise GraftError(
+            "source and target networks share no tensor: received "
+            f"{_listed(body)} from the source; expected some of {_listed(new)}; "
+            "train the source with the network that `network` names"
+        )
+    if _head_is_transferred(source_classes, target_classes, head):
+        copied |= _selected_head(old, [source_classes.index(name) for name in target_classes])
+    zeros = {path: np.zeros_like(v) for path, v in new.items() if block_of(path) == HEAD}
+    target.assign({**zeros, **copied})
+    return _receipt(old, target.weights(), frozenset(copied))
+
+
+def counts(receipt: Receipt) -> dict[str, int]:
+    """Return how many tensors were copied, re-initialised and skipped."""
+    fates = Counter(row["fate"] for row in receipt.values())
+    return {fate: fates[fate] for fate in ("copied", "reinitialised", "skipped")}
+
+
+def _head_is_transferred(
+    source_classes: Sequence[str], target_classes: Sequence[str], head: HeadPolicy
+) -> bool:
+    missing = [name for name in target_classes if name not in source_classes]
+    if head == "transfer" and missing:
+        raise GraftError(
+            f"transfer.head: transfer, but the source does not know {', '.join(missing)}; "
+            f"it knows {', '.join(source_classes)}; use auto or new"
+        )
+    return head != "new" and not missing
+
+
+def _selected_head(weights: Weights, columns: list[int]) -> Weights:
+    """Return the head's tensors with the columns of the chosen classes, in that order."""
+    return {
+        path: np.ascontiguousarray(value[..., columns])
+        for path, value in weights.items()
+        if block_of(path) == HEAD
+    }
+
+
+def _receipt(old: Weights, new: Weights, copied: frozenset[str]) -> Receipt:
+    receipt: Receipt = {}
+    for path, value in new.items():
+        receipt[path] = {
+            "fate": "copied" if path in copied else "reinitialised",
+            "source_shape": _shape(old.get(path)),
+            "target_shape": _shape(value),
+            "sha256": array_sha256(value),
+        }
+    for path, value in old.items():
+        if path not in new:
+            receipt[path] = {
+                "fate": "skipped",
+                "source_shape": _shape(value),
+                "target_shape": None,
+                "sha256": None,
+            }
+    return receipt
+
+
+def _shape(array: npt.NDArray[Any] | None) -> list[int] | None:
+    return None if array is None else list(array.shape)
+
+
+def _listed(weights: Weights) -> str:
+    return ", ".join(f"{path} {list(value.shape)}" for path, value in weights.items()) or "nothing"

@@ -1,0 +1,103 @@
+"""YAML 1.2 with line numbers, read by PyYAML as DVC's own parser reads it.
+
+PyYAML follows YAML 1.1, where ``1e-3`` is a string, ``no`` is false and a key that stands
+twice wins silently. DVC reads params.yaml as YAML 1.2. Reading it two ways would let the
+pipeline track one value and train with another.
+"""
+
+import re
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import yaml
+
+from graft.errors import GraftError
+
+Position = tuple[str | int, ...]
+
+_CORE_SCHEMA = (
+    ("tag:yaml.org,2002:null", r"~|null|Null|NULL|", "~nN\0"),
+    ("tag:yaml.org,2002:bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("tag:yaml.org,2002:int", r"[-+]?[0-9]+", "-+0123456789"),
+    (
+        "tag:yaml.org,2002:float",
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
+    ("tag:yaml.org,2002:merge", r"<<", "<"),
+)
+
+
+class _CoreLoader(yaml.SafeLoader):
+    """PyYAML's safe loader with the scalars of YAML 1.2's core schema."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
+
+    def construct_int(self, node: yaml.ScalarNode) -> int:
+        # YAML 1.1 reads a leading zero as octal.
+        return int(self.construct_scalar(node))
+
+
+for _tag, _pattern, _first in _CORE_SCHEMA:
+    _first_characters = [c if c != "\0" else "" for c in _first]
+    _CoreLoader.add_implicit_resolver(_tag, re.compile(rf"^(?:{_pattern})$"), _first_characters)
+_CoreLoader.add_constructor("tag:yaml.org,2002:int", _CoreLoader.construct_int)
+
+
+def parse(text: str, name: str) -> tuple[Any, Mapping[Position, int]]:
+    """Return the value of a YAML document and the line of everything in it.
+
+    Parameters
+    ----------
+    text, name
+        The document, and what messages call it.
+
+    Returns
+    -------
+    tuple
+        The value, and a mapping from positions such as ``("target", "repeats")`` to line
+        numbers, counted from 1.
+
+    Raises
+    ------
+    GraftError
+        When it is no YAML, holds more than one document, or gives a key twice.
+    """
+    loader = _CoreLoader(text)
+    try:
+        node = loader.get_single_node()
+        value = None if node is None else loader.construct_document(node)
+    except yaml.YAMLError as error:
+        raise GraftError(f"{_located(name, error)}; mend the YAML there") from None
+    except (ValueError, RecursionError) as error:
+        raise GraftError(f"{name} is no usable YAML: {error}") from None
+    finally:
+        loader.dispose()
+    lines: dict[Position, int] = {}
+    if node is not None:
+        _note_lines(node, (), lines, name)
+    return value, lines
+
+
+def _note_lines(
+    node: yaml.Node, position: Position, lines: dict[Position, int], name: str
+) -> None:
+    lines.setdefault(position, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        seen: set[Hashable] = set()
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if key.value in seen:
+                raise GraftError(f"{name}:{line}: key {key.value!r} stands twice; keep one")
+            seen.add(key.value)
+            lines[(*position, str(key.value))] = line
+            _note_lines(value, (*position, str(key.value)), lines, name)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            _note_lines(value, (*position, index), lines, name)
+
+
+def _located(name: str, error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or str(error)
+    return f"{name}:{mark.line + 1}: {problem}" if mark else f"{name}: {problem}"

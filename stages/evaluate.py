@@ -1,0 +1,136 @@
+"""Evaluate every cell on the target's test split; compare, answer, and export the model."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from graft import params, tracking
+from graft.artifacts import load_json, load_model, save_csv, save_json, save_model
+from graft.datasets.prepared import Card, Split, read_split
+from graft.errors import reported
+from graft.evaluation import CELL_COLUMNS, Arm, choose, evaluate_arm, headline
+from graft.finetuning import Cell
+from graft.labels import Budget
+from graft.networks import Network
+from graft.networks.base import Weights
+from graft.progress import progress
+from graft.report import answer_table, summary
+from graft.runtime import start_tensorflow
+from graft.scores.answer import answer
+from graft.scores.comparison import COLUMNS, Comparison, compare, scratch_curve
+from graft.study import discard_others, read_weights
+
+TARGET = Path("data/prepared/target")
+INITIAL = Path("models/initial")
+FINETUNED = Path("models/finetuned")
+STUDIES = Path("metrics/finetune")
+METRICS = Path("metrics")
+PLOTS = Path("metrics/plots")
+EXPORTED = Path("models/target.keras")
+
+
+def main() -> None:
+    """Work out the answer and write it down."""
+    given = params.load(Path("params.yaml"))
+    start_tensorflow()
+    card = Card.read(TARGET)
+    with tracking.run("evaluate", {"seed": given.seed, "evaluate": given.evaluate}) as record:
+        test = read_split(TARGET / "test")
+        arms = evaluate_arms(given, test)
+        scratch, methods = arms[0], arms[1:]
+        labels = card.numeric_budgets()
+        compared = {
+            arm.label: compare(
+                arm.source,
+                arm.method,
+                arm.correct,
+                scratch.correct,
+                labels,
+                seed=given.seed,
+                margin=given.evaluate.margin,
+                confidence=given.evaluate.confidence,
+                resamples=given.evaluate.resamples,
+            )
+            for arm in methods
+        }
+        chosen, reason = choose(methods, given.evaluate.method)
+        result = headline(compared[chosen.label], given.evaluate.headline_budget)
+        write_tables(arms, compared, labels)
+        export(chosen, card, test)
+        save_json(METRICS / "evaluate.json", summary(result))
+        record.metrics(summary(result))
+        console = Console(highlight=False)
+        console.print(answer_table(arms, compared, given.evaluate.confidence))
+        console.print(
+            answer(
+                result,
+                scratch_curve(scratch.correct, labels),
+                labels[result.labels_per_class],
+                margin=given.evaluate.margin,
+                confidence=given.evaluate.confidence,
+            )
+        )
+        console.print(f"{EXPORTED} holds `{chosen.label}`: {reason}.")
+
+
+def evaluate_arms(given: params.Params, test: Split) -> list[Arm]:
+    """Return every arm with its cells evaluated, the control first."""
+    sources, methods = given.source.candidates, given.finetune.methods
+    discard_others(FINETUNED, sources, methods)
+    discard_others(STUDIES, sources, methods)
+    pairs = [("", "scratch"), *((source, method) for source in sources for method in methods)]
+    arms = []
+    with progress("evaluating", len(pairs)) as advance:
+        for source, method in pairs:
+            study = load_json(STUDIES / source / f"{method}.json")
+            arm = Arm(source, method, study.get("cross_validation"))
+            network = Network(load_model(INITIAL / f"{source or sources[0]}.keras"))
+            evaluate_arm(arm, network, read_cells(study, FINETUNED / source / method), test)
+            arms.append(arm)
+            advance(1)
+    return arms
+
+
+def read_cells(study: dict[str, Any], models: Path) -> Iterator[tuple[Cell, Weights, int]]:
+    """Yield each cell of an arm with the tensors that it trained and its steps."""
+    for row in study["cells"]:
+        cell = Cell(row["labels_per_class"], row["repeat"])
+        yield cell, read_weights(models, cell), row["steps"]
+
+
+def write_tables(
+    arms: list[Arm],
+    compared: dict[str, list[Comparison]],
+    labels: dict[Budget, float],
+) -> None:
+    """Write cells.csv, comparison.csv and the curve of accuracy over labels."""
+    save_csv(METRICS / "cells.csv", CELL_COLUMNS, [row for arm in arms for row in arm.rows])
+    rows = [comparison.row() for of_arm in compared.values() for comparison in of_arm]
+    save_csv(METRICS / "comparison.csv", COLUMNS, rows)
+    points = [
+        (arm.label, labels[budget], float(correct.mean()))
+        for arm in arms
+        for budget, correct in arm.correct.items()
+    ]
+    save_csv(
+        PLOTS / "accuracy_over_labels.csv", ("method", "labels_per_class", "accuracy"), points
+    )
+
+
+def export(chosen: Arm, card: Card, test: Split) -> None:
+    """Write the chosen arm's model at the largest budget, first repeat, and its confusions."""
+    network = Network(load_model(INITIAL / f"{chosen.source}.keras"))
+    cell = Cell(card.labels_per_class[-1], 0)
+    network.assign(read_weights(FINETUNED / chosen.source / chosen.method, cell))
+    save_model(EXPORTED, network.model, card.class_names)
+    predicted = network.probabilities(test.inputs).argmax(axis=1)
+    names = card.class_names
+    pairs = [(names[a], names[p]) for a, p in zip(test.labels, predicted, strict=True)]
+    save_csv(PLOTS / "confusion.csv", ("actual", "predicted"), pairs)
+
+
+if __name__ == "__main__":
+    with reported():
+        main()

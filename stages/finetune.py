@@ -1,0 +1,64 @@
+"""Fine-tune the target network by one method, for every label budget and repeat."""
+
+import sys
+from pathlib import Path
+
+from graft import params, tracking
+from graft.artifacts import load_model
+from graft.datasets.prepared import Card
+from graft.errors import reported
+from graft.finetuning import Finetuner, cross_validate, finetune_cells
+from graft.networks import Network
+from graft.runtime import start_tensorflow
+from graft.study import read_labelled, write_study
+
+TARGET = Path("data/prepared/target")
+INITIAL = Path("models/initial")
+FEATURES = Path("data/features")
+MODELS = Path("models/finetuned")
+METRICS = Path("metrics/finetune")
+CURVES = Path("metrics/plots/finetune")
+
+
+def main(source: str, method: str) -> None:
+    """Train every cell of one source and method, and cross-validate at the largest budget."""
+    given = params.load(Path("params.yaml"))
+    start_tensorflow()
+    card = Card.read(TARGET)
+    recorded = {
+        "seed": given.seed,
+        "method": given.methods[method],
+        "training": given.finetune.training,
+        "folds": given.finetune.folds,
+    }
+    with tracking.run("finetune", recorded, source=source, method=method) as record:
+        finetuner = Finetuner(
+            Network(load_model(INITIAL / f"{source}.keras")),
+            given.methods[method],
+            given.finetune.training,
+        )
+        labelled = read_labelled(TARGET / "train", FEATURES / source / "train.npy")
+        cells = finetune_cells(
+            finetuner, labelled, card.labels_per_class, card.repeats, seed=given.seed
+        )
+        write_study(
+            cells,
+            card,
+            MODELS / source / method,
+            METRICS / source / f"{method}.json",
+            CURVES / source / f"{method}.csv",
+            record,
+            arm={"source": source, "method": method},
+            cross_validation=lambda: cross_validate(
+                finetuner,
+                labelled,
+                card.labels_per_class[-1],
+                given.finetune.folds,
+                seed=given.seed,
+            ),
+        )
+
+
+if __name__ == "__main__":
+    with reported():
+        main(*sys.argv[1:])

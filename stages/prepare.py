@@ -1,0 +1,67 @@
+"""Prepare the data: load every task, check it, split it and draw the label budgets."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from graft import params, tracking
+from graft.artifacts import replacing_folder
+from graft.datasets.base import Examples
+from graft.datasets.prepared import read_split, row_bytes, write_source, write_target
+from graft.errors import reported
+from graft.streams import generator
+
+RAW = Path("data/raw")
+SOURCES = Path("data/prepared/sources")
+TARGET = Path("data/prepared/target")
+
+
+def main() -> None:
+    """Write data/prepared from `sources`, `target` and data/raw."""
+    given = params.load(Path("params.yaml"))
+    recorded = {"seed": given.seed, "source": given.source, "target": given.target}
+    with tracking.run("prepare", recorded) as record:
+        record.metrics({"target": prepare_target(given)["examples"]})
+        for source in given.source.candidates:
+            record.metrics({source: prepare_source(source, given)["examples"]})
+
+
+def prepare_target(given: params.Params) -> dict[str, Any]:
+    """Write the target task."""
+    task = given.target
+    with tempfile.TemporaryDirectory() as workspace, replacing_folder(TARGET) as folder:
+        return write_target(
+            folder,
+            load("target", task, given.seed, Path(workspace)),
+            kind=task.dataset.kind,
+            labels_per_class=task.labels_per_class,
+            repeats=task.repeats,
+            test_fraction=task.test_fraction,
+            seed=given.seed,
+        )
+
+
+def prepare_source(source: str, given: params.Params) -> dict[str, Any]:
+    """Write one source task, without what the target is tested on."""
+    task = given.sources[source]
+    tested = frozenset(row_bytes(read_split(TARGET / "test").inputs))
+    with tempfile.TemporaryDirectory() as workspace, replacing_folder(SOURCES / source) as folder:
+        return write_source(
+            folder,
+            load(source, task, given.seed, Path(workspace)),
+            kind=task.dataset.kind,
+            validation_fraction=given.source.validation_fraction,
+            rng=generator(given.seed, "validation split", source),
+            exclude=tested,
+        )
+
+
+def load(name: str, task: params.Task, seed: int, workspace: Path) -> Examples:
+    """Load a task's data set."""
+    rng = generator(seed, "data set", name)
+    return task.dataset.load(RAW, task.classes, rng, workspace)
+
+
+if __name__ == "__main__":
+    with reported():
+        main()

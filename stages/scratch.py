@@ -1,0 +1,53 @@
+"""Train the control: the same network, labels and steps, from random weights."""
+
+from pathlib import Path
+
+from graft import params, tracking
+from graft.datasets.prepared import Card
+from graft.errors import reported
+from graft.finetuning import Finetuner, finetune_cells
+from graft.runtime import start_tensorflow
+from graft.streams import integer
+from graft.study import read_labelled, write_study
+
+TARGET = Path("data/prepared/target")
+MODELS = Path("models/finetuned/scratch")
+METRICS = Path("metrics/finetune/scratch.json")
+CURVE = Path("metrics/plots/finetune/scratch.csv")
+
+
+def main() -> None:
+    """Train every label budget and repeat from random weights."""
+    given = params.load(Path("params.yaml"))
+    start_tensorflow()
+    card = Card.read(TARGET)
+    recorded = {
+        "seed": given.seed,
+        "network": given.network,
+        "scratch": given.scratch,
+        "training": given.finetune.training,
+    }
+    with tracking.run("scratch", recorded, method="scratch") as record:
+        networks = [
+            given.network.build(
+                card.input_shape,
+                len(card.class_names),
+                seed=integer(given.seed, "initial weights", "scratch", str(repeat)),
+                kind=card.kind,
+            )
+            for repeat in range(card.repeats)
+        ]
+        cells = finetune_cells(
+            Finetuner(networks[0], given.scratch.method, given.finetune.training),
+            read_labelled(TARGET / "train"),
+            card.labels_per_class,
+            card.repeats,
+            seed=given.seed,
+            starts=[network.weights() for network in networks],
+        )
+        write_study(cells, card, MODELS, METRICS, CURVE, record, arm={"method": "scratch"})
+
+
+if __name__ == "__main__":
+    with reported():
+        main()

@@ -1,0 +1,50 @@
+"""Train a model on the source task."""
+
+import sys
+from pathlib import Path
+
+from graft import params, tracking
+from graft.artifacts import save_csv, save_json, save_model
+from graft.datasets.prepared import Card, read_split
+from graft.errors import reported
+from graft.runtime import start_tensorflow
+from graft.sources import train_source
+from graft.streams import generator, integer
+
+SOURCES = Path("data/prepared/sources")
+MODELS = Path("models/sources")
+METRICS = Path("metrics/train_source")
+PLOTS = Path("metrics/plots/source")
+
+
+def main(source: str) -> None:
+    """Train one candidate source; write its model, metrics and learning curve."""
+    given = params.load(Path("params.yaml"))
+    start_tensorflow()
+    card = Card.read(SOURCES / source)
+    recorded = {"seed": given.seed, "network": given.network, "train_source": given.train_source}
+    with tracking.run("train_source", recorded, source=source) as record:
+        network = given.network.build(
+            card.input_shape,
+            len(card.class_names),
+            seed=integer(given.seed, "initial weights", source),
+            kind=card.kind,
+        )
+        metrics, curve = train_source(
+            network,
+            read_split(SOURCES / source / "train"),
+            read_split(SOURCES / source / "validation"),
+            given.train_source,
+            generator(given.seed, "order", source),
+        )
+        save_model(MODELS / f"{source}.keras", network.model, card.class_names)
+        save_json(METRICS / f"{source}.json", metrics)
+        save_csv(PLOTS / f"{source}.csv", ("step", "loss", "validation_accuracy"), curve)
+        record.metrics(metrics)
+        record.curve("loss", [(step, loss) for step, loss, _ in curve])
+        record.curve("validation_accuracy", [(step, accuracy) for step, _, accuracy in curve])
+
+
+if __name__ == "__main__":
+    with reported():
+        main(*sys.argv[1:])
