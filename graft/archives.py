@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar, TypeAlias
+from typing import BinaryIO, ClassVar, TypeAlias
 
 from graft.errors import GraftError
 
@@ -76,23 +76,14 @@ class Folder(Archive):
         pending = [("", self.path)]
         while pending:
             prefix, folder = pending.pop()
-            for entry in os.scandir(folder):
+            for entry in _listed(folder):
                 if _is_junk(entry.name):
                     continue
                 name = prefix + _text(entry.name, self.path)
-                if entry.is_symlink():
-                    raise GraftError(
-                        f"{entry.path} is a link, which graft does not follow; put the file itself "
-                        "there (where DVC made it: `dvc config cache.type reflink,copy`, then "
-                        "`dvc checkout --relink`)"
-                    )
-                if entry.is_dir():
-                    pending.append((f"{name}/", Path(entry.path)))
-                    yield f"{name}/", Path(entry.path)
-                elif entry.is_file():
-                    yield name, Path(entry.path)
-                else:
-                    raise GraftError(f"{entry.path} is neither a file nor a folder; remove it")
+                if _is_folder(entry):
+                    name += "/"
+                    pending.append((name, Path(entry.path)))
+                yield name, Path(entry.path)
 
     def _content(self, path: Path) -> bytes:
         try:
@@ -105,16 +96,11 @@ class Folder(Archive):
 class Zip(Archive):
     """A zip file, stored or deflated, or packed in any other way that zipfile knows."""
 
-    def __init__(self, path: Path, file: zipfile.ZipFile) -> None:
+    def __init__(self, path: Path, file: zipfile.ZipFile, raw: BinaryIO) -> None:
         super().__init__(path)
         self._file = file
-        self._raw = path.open("rb")
+        self._raw = raw
         self._entries = self._checked()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._raw.close()
-        self._file.close()
 
     def members(self, wanted: Callable[[str], bool], limit: int | None) -> Iterator[Member]:
         """Yield the members sorted by name."""
@@ -136,11 +122,7 @@ class Zip(Archive):
             if info.flag_bits & 1:
                 raise GraftError(f"{self.path}: {name} is encrypted; pack it without a password")
             entries.append((name, info))
-        entries.sort(key=lambda entry: entry[0])
-        for (name, _), (following, _) in zip(entries, entries[1:], strict=False):
-            if name == following and not name.endswith("/"):
-                raise GraftError(f"{self.path} holds {name} twice; pack it again")
-        return entries
+        return sorted(entries, key=lambda entry: entry[0])
 
     def _content(self, name: str, info: zipfile.ZipInfo) -> bytes:
         _refuse_large(max(info.compress_size, info.file_size), f"{self.path}: {name}")
@@ -177,7 +159,8 @@ class Tar(Archive):
         try:
             with tarfile.open(self.path, "r|*") as file:
                 while (info := file.next()) is not None:
-                    file.members.clear()  # or the list of all members would stay in memory
+                    # Or the headers of all members would stay in memory.
+                    file.members = []  # type: ignore[attr-defined]
                     name = self._checked_name(info)
                     # Even a member that nobody wants has to be unpacked to get past it.
                     _refuse_excess(file.offset, limit, self.path)
@@ -220,23 +203,43 @@ def opened(path: Path) -> Iterator[Archive]:
         )
 
 
+def _listed(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        raise GraftError(f"{folder} cannot be read: {error.strerror}") from None
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Return whether it is a folder or a file, and refuse whatever is neither."""
+    if entry.is_symlink():
+        raise GraftError(
+            f"{entry.path} is a link, which graft does not follow; put the file itself there "
+            "(where DVC made it: `dvc config cache.type reflink,copy`, then `dvc checkout "
+            "--relink`)"
+        )
+    if not (entry.is_dir() or entry.is_file()):
+        raise GraftError(f"{entry.path} is neither a file nor a folder; remove it")
+    return entry.is_dir()
+
+
 def _opened_zip(path: Path) -> Iterator[Zip]:
     try:
         file = zipfile.ZipFile(path)
     except (*_BROKEN, NotImplementedError, ValueError) as error:
         raise GraftError(f"{path} is broken ({error}); pack it again") from None
-    with file:
-        archive = Zip(path, file)
-        try:
-            yield archive
-        finally:
-            archive.close()
+    with file, path.open("rb") as raw:
+        yield Zip(path, file, raw)
 
 
 def _starts_like_zip(path: Path) -> bool:
     # A tar file that ends with a zip file would pass for a zip file.
-    with path.open("rb") as file:
-        return file.read(2) == b"PK"
+    try:
+        with path.open("rb") as file:
+            return file.read(2) == b"PK"
+    except OSError as error:
+        raise GraftError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def _is_tar(path: Path) -> bool:

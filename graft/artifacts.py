@@ -8,7 +8,6 @@ import csv
 import hashlib
 import io
 import json
-import os
 import shutil
 import tempfile
 import zipfile
@@ -35,7 +34,7 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.partial")
     try:
         yield temporary
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -50,7 +49,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         temporary.chmod(0o755)
         if path.exists():
             shutil.rmtree(path)
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -72,7 +71,7 @@ def load_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise GraftError(f"{path} is missing; `dvc repro` makes it") from None
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise GraftError(f"{path} is not valid JSON ({error}); `dvc repro` remakes it") from None
 
 
@@ -94,10 +93,10 @@ def save_array(path: Path, array: npt.NDArray[Any]) -> None:
 def load_array(path: Path) -> npt.NDArray[Any]:
     """Memory-map a .npy file for reading; object arrays are refused."""
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+        return np.lib.format.open_memmap(path, mode="r")
     except FileNotFoundError:
         raise GraftError(f"{path} is missing; `dvc repro` makes it") from None
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise GraftError(f"{path} is no usable .npy file ({error}); remake it") from None
 
 
@@ -113,11 +112,16 @@ def save_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
 def load_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     """Read every array of a .npz file into memory; object arrays are refused."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+        with zipfile.ZipFile(path) as archive:
+            return {
+                name.removesuffix(".npy"): np.lib.format.read_array(
+                    io.BytesIO(archive.read(name)), allow_pickle=False
+                )
+                for name in archive.namelist()
+            }
     except FileNotFoundError:
         raise GraftError(f"{path} is missing; `dvc repro` makes it") from None
-    except (ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise GraftError(f"{path} is no usable .npz file ({error}); remake it") from None
 
 
@@ -173,7 +177,7 @@ def load_class_names(path: Path) -> tuple[str, ...]:
         return tuple(str(name) for name in metadata["class_names"])
     except FileNotFoundError:
         raise GraftError(f"{path} is missing; `dvc repro` makes it") from None
-    except (KeyError, TypeError, ValueError, zipfile.BadZipFile):
+    except (KeyError, TypeError, ValueError, OSError, zipfile.BadZipFile):
         raise GraftError(
             f"{path} is no model of graft's: expected a .keras file whose metadata.json "
             "names its classes; `dvc repro` writes one"

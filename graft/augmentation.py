@@ -33,9 +33,7 @@ class Augmentation(Settings):
         return images
 
 
-def _cropped(
-    images: npt.NDArray[Any], pixels: int, rng: np.random.Generator
-) -> npt.NDArray[Any]:
+def _cropped(images: npt.NDArray[Any], pixels: int, rng: np.random.Generator) -> npt.NDArray[Any]:
     count, height, width, _ = images.shape
     padded = np.pad(images, ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0)))
     top, left = rng.integers(2 * pixels + 1, size=(2, count, 1))

@@ -2,17 +2,19 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from graft.datasets.prepared import Split
 from graft.finetuning import Cell
 from graft.labels import Budget
 from graft.networks.base import Network, Weights
-from graft.scores import score_cell
 from graft.scores.comparison import Comparison
+from graft.scores.registry import score_cell
+from graft.settings import Settings
 
 CELL_COLUMNS = (
     "source",
@@ -26,6 +28,26 @@ CELL_COLUMNS = (
     "ece",
     "steps",
 )
+
+
+class EvaluateSection(Settings):
+    """How the answer is worked out.
+
+    Attributes
+    ----------
+    method
+        Whose gain is the headline: a method's name, or the best by cross-validation.
+    headline_budget
+        The budget that the headline speaks of.
+    margin
+        Accuracy differences within it count as none.
+    """
+
+    method: str = "auto"
+    headline_budget: Literal["smallest"] | Budget = "smallest"
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    margin: float = Field(default=0.01, ge=0, lt=1)
+    resamples: int = Field(default=2000, ge=100, le=1_000_000)
 
 
 @dataclass

@@ -7,14 +7,31 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field, model_validator
 
 from graft.head import solve_head
 from graft.labels import Budget, folds, labelled
 from graft.methods import Method
 from graft.networks.base import HEAD, Network, Weights
+from graft.settings import Identifier, Settings, fault
 from graft.strategies.base import Phase
 from graft.streams import generator
 from graft.training import Curve, Recipe, TrainingLoop
+
+
+class FinetuneSection(Settings):
+    """The methods in use, how each cell trains, and the folds by which `auto` chooses."""
+
+    methods: tuple[Identifier, ...] = Field(min_length=1)
+    folds: int = Field(default=5, ge=0, le=100)
+    training: Recipe
+
+    @model_validator(mode="after")
+    def _check_folds(self) -> "FinetuneSection":
+        if self.folds == 1:
+            message = "folds: received 1; expected 0 (no cross-validation) or at least 2"
+            raise fault(message, "folds")
+        return self
 
 
 @dataclass(frozen=True)

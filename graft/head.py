@@ -35,10 +35,12 @@ def solve_head(
         raise GraftError(f"cannot solve a head for classes without a label: {missing}")
     values = np.asarray(features, np.float64)
     scale = float(np.sqrt(np.mean(values**2))) or 1.0
-    solver = LogisticRegression(C=c, tol=1e-8, max_iter=10_000).fit(values / scale, labels)
+    # Of two classes scikit-learn keeps one column w, for the second against the first: the
+    # columns -w/2 and w/2 give the same probabilities with half the squared norm.
+    strength = 2 * c if num_classes == 2 else c
+    solver = LogisticRegression(C=strength, tol=1e-8, max_iter=10_000)
+    solver.fit(values / scale, labels)
     if num_classes == 2:
-        # scikit-learn keeps one column, for the second class against the first; the softmax of
-        # (-z/2, z/2) gives the same probabilities.
         kernel = np.concatenate([-solver.coef_, solver.coef_]).T / 2
         bias = np.concatenate([-solver.intercept_, solver.intercept_]) / 2
     else:

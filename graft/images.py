@@ -1,17 +1,11 @@
 """Image files to arrays: the one place where image files are decoded."""
 
 import io
-import os
 import struct
 import warnings
 import zlib
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
@@ -27,9 +21,7 @@ FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp")
 MAX_PIXELS = 100_000_000
 
-File: TypeAlias = tuple[str, bytes]
 Pixels: TypeAlias = npt.NDArray[np.uint8]
-_Decoded: TypeAlias = tuple[Pixels, dict[int, str]]
 
 # What Pillow's readers raise on files that are broken in one way or another.
 _BROKEN = (
@@ -44,12 +36,6 @@ _BROKEN = (
     struct.error,
     zlib.error,
 )
-
-# Starting processes takes half a second: the first batches are decoded without them.
-_BATCHES_BEFORE_WORKERS = 4
-_MAX_BATCH_FILES = 256
-_MAX_BATCH_BYTES = 8 << 20
-_MAX_WORKERS = 16
 
 
 def decode(
@@ -89,93 +75,26 @@ def decode(
         raise GraftError(f"{name or source} cannot be read: {error.strerror}") from None
 
 
-def decode_all(
-    files: Iterable[File], height: int, width: int, channels: int, workers: int | None = None
-) -> Iterator[tuple[str, Pixels | GraftError]]:
-    """Decode many files on all processors, and yield them in the order in which they came.
+def decode_batch(
+    contents: Sequence[bytes], height: int, width: int, channels: int
+) -> tuple[Pixels, dict[int, str]]:
+    """Decode several files as `decode` does.
 
-    Small files cost more Python than C, so that threads would wait for one another: this uses
-    processes. `files` is read only a few batches ahead; memory does not grow with its length.
-
-    Parameters
-    ----------
-    files
-        Names and contents.
-    workers
-        The number of processes; None for one per processor, 0 to decode in this one.
-
-    Yields
-    ------
-    The name, and the pixels as from `decode` or the error that it raised.
+    Returns
+    -------
+    uint8, (len(contents), height, width, channels)
+        Black where a file could not be decoded.
+    dict
+        What is wrong with the files that could not be decoded, by their place.
     """
-    batches = _batches(files, height * width * channels)
-    size = (height, width, channels)
-    workers = min(len(os.sched_getaffinity(0)), _MAX_WORKERS) if workers is None else workers
-    few = islice(batches, _BATCHES_BEFORE_WORKERS) if workers > 1 else batches
-    for batch in few:
-        yield from _named(batch, _decode_batch([content for _, content in batch], size))
-    for batch in batches:
-        yield from _in_processes(batch, batches, size, workers)
-
-
-def _in_processes(
-    first: list[File],
-    others: Iterator[list[File]],
-    size: tuple[int, int, int],
-    workers: int,
-) -> Iterator[tuple[str, Pixels | GraftError]]:
-    # Not "fork": a process with threads (TensorFlow's, say) must not be forked.
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("forkserver"))
-    pending: deque[tuple[list[File], Future[_Decoded]]] = deque()
-    try:
-        batch: list[File] | None = first
-        while batch or pending:
-            if batch:
-                pending.append((batch, pool.submit(_decode_batch, [b for _, b in batch], size)))
-                batch = next(others, None)
-            if pending and (batch is None or len(pending) > workers + 2):
-                done, future = pending.popleft()
-                yield from _named(done, future.result())
-    except BrokenProcessPool:
-        raise GraftError(
-            "a process that decoded images was killed, most likely for want of memory; free some "
-            "memory or make the images smaller, then try again"
-        ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _batches(files: Iterable[File], decoded_size: int) -> Iterator[list[File]]:
-    most = max(1, min(_MAX_BATCH_FILES, _MAX_BATCH_BYTES // decoded_size))
-    batch: list[File] = []
-    size = 0
-    for name, content in files:
-        batch.append((name, content))
-        size += len(content)
-        if len(batch) == most or size > _MAX_BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
-
-
-def _named(batch: list[File], decoded: _Decoded) -> Iterator[tuple[str, Pixels | GraftError]]:
-    pixels, faults = decoded
-    for position, (name, _) in enumerate(batch):
-        fault = faults.get(position)
-        yield name, pixels[position] if fault is None else GraftError(f"{name} {fault}")
-
-
-def _decode_batch(contents: list[bytes], size: tuple[int, int, int]) -> _Decoded:
-    # One array for all, because it travels between processes faster than many.
-    pixels = np.zeros((len(contents), *size), np.uint8)
+    pixels = np.zeros((len(contents), height, width, channels), np.uint8)
     faults: dict[int, str] = {}
     with _quiet():
-        for position, content in enumerate(contents):
+        for place, content in enumerate(contents):
             try:
-                pixels[position] = _pixels(io.BytesIO(content), *size)
+                pixels[place] = _pixels(io.BytesIO(content), height, width, channels)
             except GraftError as error:
-                faults[position] = str(error)
+                faults[place] = str(error)
     return pixels, faults
 
 

@@ -55,9 +55,7 @@ def held_out(
     return mask
 
 
-def folds(
-    labels: npt.NDArray[Any], count: int, rng: np.random.Generator
-) -> npt.NDArray[np.int32]:
+def folds(labels: npt.NDArray[Any], count: int, rng: np.random.Generator) -> npt.NDArray[np.int32]:
     """Return the fold of each example, (n,): random, stratified, as even as can be.
 
     The classes take turns at being dealt first, so that the folds' sizes stay even too.
@@ -69,4 +67,3 @@ def folds(
         fold[members] = (dealt + np.arange(len(members))) % count
         dealt += len(members)
     return fold
-

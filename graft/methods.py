@@ -1,19 +1,13 @@
 """A method, as params.yaml names it: a strategy and, if wanted, a penalty."""
 
-from typing import TYPE_CHECKING, Annotated, Literal, Union
+from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from graft.penalties import PENALTIES, Penalty
-from graft.settings import Settings
-from graft.strategies import STRATEGIES, Strategy
-
-if TYPE_CHECKING:
-    AnyPenalty = Penalty
-    AnyStrategy = Strategy
-else:
-    AnyPenalty = Annotated[Union[tuple(PENALTIES.values())], Field(discriminator="name")]
-    AnyStrategy = Annotated[Union[tuple(STRATEGIES.values())], Field(discriminator="name")]
+from graft.penalties.registry import PENALTIES, AnyPenalty
+from graft.settings import Settings, expected, fault
+from graft.strategies.registry import AnyStrategy
+from graft.strategies.scratch import Scratch
 
 BatchNormPolicy = Literal["frozen", "adapt", "recompute"]
 
@@ -35,3 +29,31 @@ class Method(Settings):
     penalty: AnyPenalty | None = None
     batch_norm: BatchNormPolicy = "frozen"
     learning_rate: float | None = Field(default=None, gt=0)
+
+
+class ScratchSection(Settings):
+    """The control. The rest of its training is `finetune.training`, as for every method."""
+
+    learning_rate: float | None = Field(default=None, gt=0)
+    penalty: AnyPenalty | None = None
+
+    @property
+    def method(self) -> Method:
+        """Return the control as a method: random weights, everything trains."""
+        return Method(
+            strategy=Scratch(),
+            penalty=self.penalty,
+            batch_norm="adapt",
+            learning_rate=self.learning_rate,
+        )
+
+    @model_validator(mode="after")
+    def _check_penalty(self) -> "ScratchSection":
+        if self.penalty is not None and self.penalty.needs_source:
+            names = [name for name, kind in PENALTIES.items() if not kind.needs_source]
+            raise fault(
+                f"penalty {self.penalty.name!r} compares with a source, which the control does "
+                f"not have; {expected(self.penalty.name, names)}",
+                "penalty",
+            )
+        return self

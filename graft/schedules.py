@@ -21,7 +21,7 @@ def rates(schedule: ScheduleName, steps: int, warmup_steps: int = 0) -> npt.NDAr
         rate = (1 + np.cos(np.pi * progress)) / 2
     elif schedule == "staircase":
         passed = sum((step >= share * steps).astype(int) for share in (0.4, 0.6, 0.8))
-        rate = 0.1**passed
+        rate = np.power(0.1, passed)
     else:
         rate = np.ones(steps)
     warm = np.minimum((step + 1) / warmup_steps, 1) if warmup_steps else np.ones(steps)

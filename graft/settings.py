@@ -2,10 +2,13 @@
 
 import difflib
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
+
+# A hyphen in a name can make two of DVC's matrix names collide, and DVC then drops a stage.
+Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 
 
 class Settings(BaseModel):
@@ -21,11 +24,14 @@ class Settings(BaseModel):
             return given
         for key in given:
             if key not in cls.model_fields:
-                message = f"unknown key {key!r}; {expected(str(key), cls.model_fields)}"
-                context = {"message": message, "key": str(key)}
-                raise PydanticCustomError("unknown_key", "{message}", context)
+                raise fault(f"unknown key {key!r}; {expected(str(key), cls.model_fields)}", key)
         # A frozen object holds tuples, and strict validation would refuse the lists of YAML.
         return {key: _tuples(value) for key, value in given.items()}
+
+
+def fault(message: str, *at: object) -> PydanticCustomError:
+    """Return the error to raise in a validator for what stands at `at`, below its object."""
+    return PydanticCustomError("fault", "{message}", {"message": message, "at": list(map(str, at))})
 
 
 def expected(received: str, choices: Iterable[str]) -> str:

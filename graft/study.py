@@ -1,14 +1,20 @@
 """What a fine-tuning stage leaves behind: weights per cell, metrics and learning curves."""
 
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from graft.artifacts import load_array, load_arrays, replacing_folder, save_arrays, save_csv
-from graft.artifacts import save_json
+from graft.artifacts import (
+    load_array,
+    load_arrays,
+    replacing_folder,
+    save_arrays,
+    save_csv,
+    save_json,
+)
 from graft.datasets.prepared import Card, read_split
 from graft.finetuning import Cell, Finetuned, Labelled, cells
 from graft.labels import Budget
@@ -33,21 +39,26 @@ def read_weights(models: Path, cell: Cell) -> Weights:
     return load_arrays(models / f"{cell.name}.npz")
 
 
-def discard_others(folder: Path, sources: Sequence[str], methods: Sequence[str]) -> None:
-    """Remove from `folder` what belongs to no source and method in use.
+def keep_only(folder: Path, names: Collection[str]) -> None:
+    """Remove from `folder` everything but `names`, such as ``scratch`` or ``SOURCE/METHOD``.
 
     DVC leaves the outputs of a stage that params.yaml no longer names. They would count in the
     hash of the folder, and dvc.lock would differ from that of a fresh clone. DVC's cache still
     has them, should the stage come back.
+
+    Parameters
+    ----------
+    names
+        Paths below `folder`, without the suffix that a file has.
     """
-    keep = {folder / "scratch", *(folder / source / m for source in sources for m in methods)}
+    kept = [folder / name for name in names]
     for path in sorted(folder.rglob("*"), reverse=True):
         stem = path.with_suffix("")
-        if not any(stem == kept or kept in path.parents or stem in kept.parents for kept in keep):
+        if not any(stem == k or k in path.parents or stem in k.parents for k in kept):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def write_study(
+def write_study(  # noqa: PLR0917 - what comes in, then what goes out
     results: Iterable[tuple[Cell, Finetuned, float]],
     card: Card,
     models: Path,
@@ -96,10 +107,14 @@ def write_study(
             summary["cross_validation"] = cross_validation()
             record.metrics({"cross_validation": summary["cross_validation"] or {}})
     save_json(metrics, {**summary, "cells": rows})
-    points = [(b, step, value) for b in curves for step, value in _mean_curve(curves[b])]
+    points = [
+        (budget, step, value)
+        for budget, repeats in curves.items()
+        for step, value in _mean_curve(repeats)
+    ]
     save_csv(curve, ("labels_per_class", "step", "objective"), points)
-    for budget in curves:
-        record.curve(f"objective/{budget}_labels", _mean_curve(curves[budget]))
+    for budget, repeats in curves.items():
+        record.curve(f"objective/{budget}_labels", _mean_curve(repeats))
 
 
 def _mean_curve(repeats: list[list[tuple[int, float]]]) -> list[tuple[int, float]]:

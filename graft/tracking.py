@@ -9,7 +9,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,20 +72,18 @@ def run(stage: str, params: Mapping[str, object], **tags: str) -> Iterator[Run]:
     """
     from mlflow.entities import Param, RunTag
 
-    client = _client()
+    client, experiment = _open_store()
     name = " ".join((stage, *tags.values()))
     all_tags = {"stage": stage, **tags, **_origin(), "mlflow.source.name": f"stages/{stage}.py"}
-    created = client.create_run(
-        _experiment(client), start_time=_now(), tags=all_tags, run_name=name
-    )
+    created = client.create_run(experiment, start_time=_now(), tags=all_tags, run_name=name)
     run_id = created.info.run_id
     flat = {key: str(value) for key, value in _flat(_plain(params)).items()}
-    client.log_batch(
-        run_id,
-        params=[Param(key, value) for key, value in flat.items()],
-        tags=[RunTag("mlflow.source.type", "PROJECT")],
-    )
     try:
+        client.log_batch(
+            run_id,
+            params=[Param(key, value) for key, value in flat.items()],
+            tags=[RunTag("mlflow.source.type", "PROJECT")],
+        )
         yield Run(client, run_id)
     except BaseException:
         client.set_terminated(run_id, "FAILED", _now())
@@ -93,8 +91,11 @@ def run(stage: str, params: Mapping[str, object], **tags: str) -> Iterator[Run]:
     client.set_terminated(run_id, "FINISHED", _now())
 
 
-def _client() -> "MlflowClient":
-    """Open the store, letting one process at a time create it."""
+def _open_store() -> "tuple[MlflowClient, str]":
+    """Return a client of the store, and graft's experiment in it.
+
+    One process at a time opens a database: several that create it at once break it.
+    """
     import sqlalchemy.exc
     from filelock import FileLock, Timeout
     from mlflow import MlflowClient
@@ -104,12 +105,10 @@ def _client() -> "MlflowClient":
         logging.getLogger(noisy).setLevel(logging.ERROR)
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_root() / 'mlflow.db'}"
     try:
-        if not uri.startswith("sqlite:"):
-            return MlflowClient(uri)
-        with FileLock(_root() / "mlflow.db.lock", timeout=_LOCK_SECONDS):
+        lock = FileLock(_root() / "mlflow.db.lock", timeout=_LOCK_SECONDS)
+        with lock if uri.startswith("sqlite:") else nullcontext():
             client = MlflowClient(uri)
-            _experiment(client)
-            return client
+            return client, _experiment(client)
     except Timeout:
         raise GraftError(
             f"another process has held {_root() / 'mlflow.db.lock'} for {_LOCK_SECONDS} s; "

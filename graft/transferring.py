@@ -10,9 +10,16 @@ import numpy.typing as npt
 from graft.artifacts import array_sha256
 from graft.errors import GraftError
 from graft.networks.base import HEAD, Network, Weights, block_of
+from graft.settings import Settings
 
 HeadPolicy = Literal["auto", "transfer", "new"]
 Receipt = dict[str, dict[str, Any]]
+
+
+class TransferSection(Settings):
+    """What becomes of the head when the target starts from the source."""
+
+    head: HeadPolicy = "auto"
 
 
 def transfer_weights(

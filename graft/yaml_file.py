@@ -6,7 +6,7 @@ pipeline track one value and train with another.
 """
 
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -63,35 +63,40 @@ def parse(text: str, name: str) -> tuple[Any, Mapping[Position, int]]:
     GraftError
         When it is no YAML, holds more than one document, or gives a key twice.
     """
-    loader = _CoreLoader(text)
+    lines: dict[Position, int] = {}
     try:
+        loader = _CoreLoader(text)
         node = loader.get_single_node()
-        value = None if node is None else loader.construct_document(node)
+        if node is None:
+            return None, lines
+        # Before construction, which writes what is merged with `<<` into the nodes.
+        _note_lines(node, (), lines, name)
+        value = loader.construct_document(node)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise GraftError(
+            f"{name}:{line}: character {chr(error.character)!r} is not allowed"
+        ) from None
     except yaml.YAMLError as error:
         raise GraftError(f"{_located(name, error)}; mend the YAML there") from None
     except (ValueError, RecursionError) as error:
         raise GraftError(f"{name} is no usable YAML: {error}") from None
-    finally:
-        loader.dispose()
-    lines: dict[Position, int] = {}
-    if node is not None:
-        _note_lines(node, (), lines, name)
     return value, lines
 
 
-def _note_lines(
-    node: yaml.Node, position: Position, lines: dict[Position, int], name: str
-) -> None:
+def _note_lines(node: yaml.Node, position: Position, lines: dict[Position, int], name: str) -> None:
     lines.setdefault(position, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
-        seen: set[Hashable] = set()
+        seen: set[str] = set()
         for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
             line = key.start_mark.line + 1
             if key.value in seen:
                 raise GraftError(f"{name}:{line}: key {key.value!r} stands twice; keep one")
             seen.add(key.value)
-            lines[(*position, str(key.value))] = line
-            _note_lines(value, (*position, str(key.value)), lines, name)
+            lines[*position, key.value] = line
+            _note_lines(value, (*position, key.value), lines, name)
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
             _note_lines(value, (*position, index), lines, name)

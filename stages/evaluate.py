@@ -6,21 +6,23 @@ from typing import Any
 
 from rich.console import Console
 
-from graft import params, tracking
+from graft import tracking
 from graft.artifacts import load_json, load_model, save_csv, save_json, save_model
 from graft.datasets.prepared import Card, Split, read_split
 from graft.errors import reported
-from graft.evaluation import CELL_COLUMNS, Arm, choose, evaluate_arm, headline
-from graft.finetuning import Cell
+from graft.evaluation import CELL_COLUMNS, Arm, EvaluateSection, choose, evaluate_arm, headline
+from graft.finetuning import Cell, FinetuneSection
 from graft.labels import Budget
-from graft.networks import Network
-from graft.networks.base import Weights
+from graft.networks.base import Network, Weights
 from graft.progress import progress
 from graft.report import answer_table, summary
 from graft.runtime import start_tensorflow
 from graft.scores.answer import answer
 from graft.scores.comparison import COLUMNS, Comparison, compare, scratch_curve
-from graft.study import discard_others, read_weights
+from graft.sections import read_declared
+from graft.settings import Settings
+from graft.sources import SourceSection
+from graft.study import keep_only, read_weights
 
 TARGET = Path("data/prepared/target")
 INITIAL = Path("models/initial")
@@ -31,9 +33,18 @@ PLOTS = Path("metrics/plots")
 EXPORTED = Path("models/target.keras")
 
 
+class Declared(Settings):
+    """The parameters that dvc.yaml declares for this stage."""
+
+    seed: int
+    source: SourceSection
+    finetune: FinetuneSection
+    evaluate: EvaluateSection = EvaluateSection()
+
+
 def main() -> None:
     """Work out the answer and write it down."""
-    given = params.load(Path("params.yaml"))
+    given = read_declared(Path("params.yaml"), Declared)
     start_tensorflow()
     card = Card.read(TARGET)
     with tracking.run("evaluate", {"seed": given.seed, "evaluate": given.evaluate}) as record:
@@ -75,12 +86,13 @@ def main() -> None:
         console.print(f"{EXPORTED} holds `{chosen.label}`: {reason}.")
 
 
-def evaluate_arms(given: params.Params, test: Split) -> list[Arm]:
+def evaluate_arms(given: Declared, test: Split) -> list[Arm]:
     """Return every arm with its cells evaluated, the control first."""
     sources, methods = given.source.candidates, given.finetune.methods
-    discard_others(FINETUNED, sources, methods)
-    discard_others(STUDIES, sources, methods)
     pairs = [("", "scratch"), *((source, method) for source in sources for method in methods)]
+    for folder in (FINETUNED, STUDIES):
+        keep_only(folder, [f"{source}/{method}".strip("/") for source, method in pairs])
+    keep_only(INITIAL, sources)
     arms = []
     with progress("evaluating", len(pairs)) as advance:
         for source, method in pairs:
@@ -110,13 +122,13 @@ def write_tables(
     rows = [comparison.row() for of_arm in compared.values() for comparison in of_arm]
     save_csv(METRICS / "comparison.csv", COLUMNS, rows)
     points = [
-        (arm.label, labels[budget], float(correct.mean()))
+        (arm.label, labels[budget], repeat, float(correct[repeat].mean()))
         for arm in arms
         for budget, correct in arm.correct.items()
+        for repeat in range(len(correct))
     ]
-    save_csv(
-        PLOTS / "accuracy_over_labels.csv", ("method", "labels_per_class", "accuracy"), points
-    )
+    columns = ("method", "labels_per_class", "repeat", "accuracy")
+    save_csv(PLOTS / "accuracy_over_labels.csv", columns, points)
 
 
 def export(chosen: Arm, card: Card, test: Split) -> None:

@@ -3,13 +3,16 @@
 import sys
 from pathlib import Path
 
-from graft import params, tracking
+from graft import tracking
 from graft.artifacts import load_model
 from graft.datasets.prepared import Card
 from graft.errors import reported
-from graft.finetuning import Finetuner, cross_validate, finetune_cells
-from graft.networks import Network
+from graft.finetuning import Finetuner, FinetuneSection, cross_validate, finetune_cells
+from graft.methods import Method
+from graft.networks.base import Network
 from graft.runtime import start_tensorflow
+from graft.sections import read_declared
+from graft.settings import Identifier, Settings
 from graft.study import read_labelled, write_study
 
 TARGET = Path("data/prepared/target")
@@ -20,9 +23,17 @@ METRICS = Path("metrics/finetune")
 CURVES = Path("metrics/plots/finetune")
 
 
+class Declared(Settings):
+    """The parameters that dvc.yaml declares for this stage."""
+
+    seed: int
+    methods: dict[Identifier, Method]
+    finetune: FinetuneSection
+
+
 def main(source: str, method: str) -> None:
     """Train every cell of one source and method, and cross-validate at the largest budget."""
-    given = params.load(Path("params.yaml"))
+    given = read_declared(Path("params.yaml"), Declared)
     start_tensorflow()
     card = Card.read(TARGET)
     recorded = {

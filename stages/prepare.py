@@ -10,6 +10,7 @@ from graft.datasets.base import Examples
 from graft.datasets.prepared import read_split, row_bytes, write_source, write_target
 from graft.errors import reported
 from graft.streams import generator
+from graft.tasks import Task
 
 RAW = Path("data/raw")
 SOURCES = Path("data/prepared/sources")
@@ -56,7 +57,7 @@ def prepare_source(source: str, given: params.Params) -> dict[str, Any]:
         )
 
 
-def load(name: str, task: params.Task, seed: int, workspace: Path) -> Examples:
+def load(name: str, task: Task, seed: int, workspace: Path) -> Examples:
     """Load a task's data set."""
     rng = generator(seed, "data set", name)
     return task.dataset.load(RAW, task.classes, rng, workspace)

@@ -2,11 +2,15 @@
 
 from pathlib import Path
 
-from graft import params, tracking
+from graft import tracking
 from graft.datasets.prepared import Card
 from graft.errors import reported
-from graft.finetuning import Finetuner, finetune_cells
+from graft.finetuning import Finetuner, FinetuneSection, finetune_cells
+from graft.methods import ScratchSection
+from graft.networks.registry import AnyNetwork
 from graft.runtime import start_tensorflow
+from graft.sections import read_declared
+from graft.settings import Settings
 from graft.streams import integer
 from graft.study import read_labelled, write_study
 
@@ -16,9 +20,18 @@ METRICS = Path("metrics/finetune/scratch.json")
 CURVE = Path("metrics/plots/finetune/scratch.csv")
 
 
+class Declared(Settings):
+    """The parameters that dvc.yaml declares for this stage."""
+
+    seed: int
+    network: AnyNetwork
+    scratch: ScratchSection = ScratchSection()
+    finetune: FinetuneSection
+
+
 def main() -> None:
     """Train every label budget and repeat from random weights."""
-    given = params.load(Path("params.yaml"))
+    given = read_declared(Path("params.yaml"), Declared)
     start_tensorflow()
     card = Card.read(TARGET)
     recorded = {

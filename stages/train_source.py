@@ -3,13 +3,17 @@
 import sys
 from pathlib import Path
 
-from graft import params, tracking
+from graft import tracking
 from graft.artifacts import save_csv, save_json, save_model
 from graft.datasets.prepared import Card, read_split
 from graft.errors import reported
+from graft.networks.registry import AnyNetwork
 from graft.runtime import start_tensorflow
+from graft.sections import read_declared
+from graft.settings import Settings
 from graft.sources import train_source
 from graft.streams import generator, integer
+from graft.training import Recipe
 
 SOURCES = Path("data/prepared/sources")
 MODELS = Path("models/sources")
@@ -17,9 +21,17 @@ METRICS = Path("metrics/train_source")
 PLOTS = Path("metrics/plots/source")
 
 
+class Declared(Settings):
+    """The parameters that dvc.yaml declares for this stage."""
+
+    seed: int
+    network: AnyNetwork
+    train_source: Recipe
+
+
 def main(source: str) -> None:
     """Train one candidate source; write its model, metrics and learning curve."""
-    given = params.load(Path("params.yaml"))
+    given = read_declared(Path("params.yaml"), Declared)
     start_tensorflow()
     card = Card.read(SOURCES / source)
     recorded = {"seed": given.seed, "network": given.network, "train_source": given.train_source}

@@ -3,14 +3,17 @@
 import sys
 from pathlib import Path
 
-from graft import params, tracking
+from graft import tracking
 from graft.artifacts import load_class_names, load_model, save_array, save_json, save_model
 from graft.datasets.prepared import Card, read_split
 from graft.errors import reported
-from graft.networks import Network
+from graft.networks.base import Network
+from graft.networks.registry import AnyNetwork
 from graft.runtime import start_tensorflow
+from graft.sections import read_declared
+from graft.settings import Settings
 from graft.streams import integer
-from graft.transferring import counts, transfer_weights
+from graft.transferring import TransferSection, counts, transfer_weights
 
 TARGET = Path("data/prepared/target")
 SOURCES = Path("models/sources")
@@ -19,9 +22,17 @@ FEATURES = Path("data/features")
 METRICS = Path("metrics/transfer")
 
 
+class Declared(Settings):
+    """The parameters that dvc.yaml declares for this stage."""
+
+    seed: int
+    network: AnyNetwork
+    transfer: TransferSection = TransferSection()
+
+
 def main(source: str) -> None:
     """Write the initial target model, its receipt and the features of the labelled examples."""
-    given = params.load(Path("params.yaml"))
+    given = read_declared(Path("params.yaml"), Declared)
     start_tensorflow()
     card = Card.read(TARGET)
     recorded = {"seed": given.seed, "network": given.network, "transfer": given.transfer}

@@ -221,9 +221,9 @@ def _factor(parts: Sequence[Array], path: Path) -> float:
     high = float(np.max([rows.max() for rows in _slices(parts)]))
     is_whole = all(part.dtype.kind in "bui" for part in parts)
     is_binary = all(part.dtype.kind == "b" for part in parts)
-    if 0 <= low and high <= 1 and (is_binary or not is_whole):
+    if low >= 0 and high <= 1 and (is_binary or not is_whole):
         return 255
-    if not (0 <= low and high <= 255):
+    if not (low >= 0 and high <= 255):
         raise GraftError(f"{path}: images with values from {low:g} to {high:g}; {_EXPECTED_VALUES}")
     if not is_whole and any(bool((rows % 1).any()) for rows in _slices(parts)):
         raise GraftError(

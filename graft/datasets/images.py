@@ -1,5 +1,6 @@
 """Images of the user's own: a folder of class folders, or a zip or tar file of one."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,8 @@ from graft import archives
 from graft.datasets.base import Dataset, Examples, chosen_classes
 from graft.datasets.raw_files import RawPath, found
 from graft.errors import GraftError
-from graft.images import SUFFIXES, Pixels, decode_all
+from graft.image_workers import decode_all
+from graft.images import SUFFIXES, Pixels
 from graft.progress import progress
 
 Side: TypeAlias = Annotated[int, Field(ge=1, le=4096)]
@@ -73,14 +75,14 @@ class Images(Dataset):
     ) -> Examples:
         """Decode the files of `classes` on all processors into a memory-mapped array."""
         with archives.opened(found(raw, self.path)) as archive:
-            total = 0
-            if not archive.sequential:  # else a pass of its own would cost as much as decoding
-                tree = _Tree.of(archive.names(), archive.path)
-                total = tree.count(self._classes(tree, classes)[0])
+            # A pass for the names alone would cost a sequential archive as much as decoding.
+            tree = None if archive.sequential else _Tree.of(archive.names(), archive.path)
+            total = 0 if tree is None else tree.count(self._classes(tree, classes)[0])
             with progress("decoding images", total) as advance:
                 names, kept, skipped = self._decode(archive, classes, workspace, advance)
+        if tree is None:
             tree = _Tree.of(names, archive.path)
-            class_names, foreign = self._classes(tree, classes)
+        class_names, foreign = self._classes(tree, classes)
         order = sorted(range(len(kept)), key=kept.__getitem__)
         files = [kept[place] for place in order]
         place_of = {name: place for place, name in enumerate(class_names)}
@@ -158,6 +160,9 @@ class _Tree:
             raise GraftError(
                 f"{where} holds no images; {_LAYOUT}, with files called {', '.join(SUFFIXES)}"
             )
+        if len(set(images)) < len(images):
+            twice = min(name for name, count in Counter(images).items() if count > 1)
+            raise GraftError(f"{where} holds {twice} twice; pack it again")
         folders = _top_folders(with_images, where)
         available = {_last(folder) for folder in _class_folders(names, folders)}
         lacking = {
@@ -276,11 +281,12 @@ def _top_folders(with_images: set[str], where: Path) -> set[str]:
 
 def _class_folders(names: Iterable[str], folders: set[str]) -> Iterator[str]:
     """Yield every folder directly in one of `folders`, listed or implied by a file in it."""
-    for folder in {name[:-1] if name.endswith("/") else _parent(name) for name in names}:
-        while folder:
-            if _parent(folder) in folders and folder not in folders:
-                yield folder
-            folder = _parent(folder)
+    pending = {name[:-1] if name.endswith("/") else _parent(name) for name in names}
+    while pending:
+        yield from (
+            folder for folder in pending if _parent(folder) in folders and folder not in folders
+        )
+        pending = {_parent(folder) for folder in pending} - {""}
 
 
 def _parent(name: str) -> str:

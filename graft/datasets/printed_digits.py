@@ -175,7 +175,8 @@ class PrintedDigits(Dataset):
         one, zero = np.ones(count), np.zeros(count)
         rotations = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         shears = np.array([[one, zero], [shear, one]])
-        return rotations.transpose(2, 0, 1) @ shears.transpose(2, 0, 1) * scales[:, np.newaxis, :]
+        matrices: Floats = rotations.transpose(2, 0, 1) @ shears.transpose(2, 0, 1)
+        return matrices * scales[:, np.newaxis, :]
 
 
 class _Glyph:
@@ -256,4 +257,4 @@ def _elastic(count: int, size: int, smoothness: float, rng: np.random.Generator)
     weights = np.exp(-(((pixels[:, np.newaxis] - points) / smoothness) ** 2) / 2)
     weights /= np.linalg.norm(weights, axis=1, keepdims=True)
     noise = rng.standard_normal((count, 2, _NOISE, _NOISE))
-    return (weights @ noise @ weights.T).reshape(count, 2, -1)
+    return (weights @ noise @ weights.T).reshape(count, 2, size * size)

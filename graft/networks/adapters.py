@@ -10,9 +10,7 @@ if TYPE_CHECKING:
     import keras
 
 
-def image_adapter(
-    raw: "keras.KerasTensor", image_size: int, channels: int
-) -> "keras.KerasTensor":
+def image_adapter(raw: "keras.KerasTensor", image_size: int, channels: int) -> "keras.KerasTensor":
     """Bring uint8 images to (image_size, image_size, channels), float32 in [0, 1].
 
     Grey becomes colour by repetition, colour becomes grey by its luma (ITU-R BT.601).
@@ -25,6 +23,8 @@ def image_adapter(
         images = keras.layers.Concatenate(name="adapter_colour")([images, images, images])
     elif given == 3 and channels == 1:
         images = keras.ops.image.rgb_to_grayscale(images)
+        # Keras numbers an unnamed operation by how many came before it in the process.
+        images._keras_history.operation.name = "adapter_grey"
     if tuple(raw.shape[1:3]) != (image_size, image_size):
         images = keras.layers.Resizing(
             image_size, image_size, interpolation="bilinear", antialias=True, name="adapter_resize"

@@ -76,7 +76,7 @@ class Network:
 
         features = self.model.get_layer("features").output
         logits = self.model.get_layer(HEAD).output
-        return keras.Model(self.model.inputs, [features, logits])
+        return keras.Model(self.model.input, [features, logits])
 
     @cached_property
     def blocks(self) -> tuple[str, ...]:

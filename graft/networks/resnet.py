@@ -26,30 +26,28 @@ class ResNet(Architecture):
         """Return 4 * `width` features, averaged over the image."""
         from keras import layers
 
-        x = _convolution(inputs, self.width, 3, 1, "stem", "1")
+        x = _convolution(inputs, self.width, 3, "stem_conv1")
         x = layers.ReLU(name="stem_relu")(x)
         for number, factor in enumerate((1, 2, 4), start=1):
             x = _residual(x, factor * self.width, 1 if number == 1 else 2, f"block{number}")
         return layers.GlobalAveragePooling2D(name="block3_average")(x)
 
 
-def _residual(
-    x: "keras.KerasTensor", width: int, strides: int, block: str
-) -> "keras.KerasTensor":
+def _residual(x: "keras.KerasTensor", width: int, strides: int, block: str) -> "keras.KerasTensor":
     from keras import layers
 
     shortcut = x
     if strides != 1 or x.shape[-1] != width:
-        shortcut = _convolution(x, width, 1, strides, block, "shortcut")
-    y = _convolution(x, width, 3, strides, block, "1")
+        shortcut = _convolution(x, width, 1, f"{block}_convshortcut", strides)
+    y = _convolution(x, width, 3, f"{block}_conv1", strides)
     y = layers.ReLU(name=f"{block}_relu1")(y)
-    y = _convolution(y, width, 3, 1, block, "2")
+    y = _convolution(y, width, 3, f"{block}_conv2")
     y = layers.Add(name=f"{block}_add")([shortcut, y])
     return layers.ReLU(name=f"{block}_relu2")(y)
 
 
 def _convolution(
-    x: "keras.KerasTensor", width: int, size: int, strides: int, block: str, which: str
+    x: "keras.KerasTensor", width: int, size: int, name: str, strides: int = 1
 ) -> "keras.KerasTensor":
     from keras import layers
 
@@ -61,6 +59,7 @@ def _convolution(
         padding="same",
         use_bias=False,
         kernel_initializer="he_normal",
-        name=f"{block}_conv{which}",
+        name=name,
     )(x)
-    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{block}_bn{which}")(x)
+    name = name.replace("_conv", "_bn")
+    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(x)

@@ -1,14 +1,1 @@
-"""Penalties by name; adding one is a file in this folder and a line in `PENALTIES`."""
-
-from graft.penalties.base import Batch, Penalty
-from graft.penalties.l1 import L1
-from graft.penalties.l2 import L2
-from graft.penalties.l2_sp import L2SP
-
-PENALTIES: dict[str, type[Penalty]] = {
-    "l1": L1,
-    "l2": L2,
-    "l2_sp": L2SP,
-}
-
-__all__ = ["PENALTIES", "Batch", "Penalty"]
+"""R(theta_tgt; theta_src), one file each; `registry` lists them."""

@@ -5,12 +5,12 @@ import sys
 import numpy as np
 import pytest
 
-from graft.scores import SCORES, score_cell
 from graft.scores.accuracy import accuracy, correct
 from graft.scores.balanced_accuracy import balanced_accuracy
 from graft.scores.calibration import expected_calibration_error
 from graft.scores.log_loss import log_loss
 from graft.scores.macro_f1 import macro_f1
+from graft.scores.registry import SCORES, score_cell
 
 # Predictions: 0, 1, 1, 0.
 PROBABILITIES = np.array([[0.8, 0.2], [0.4, 0.6], [0.1, 0.9], [0.7, 0.3]])

@@ -1,0 +1,50 @@
+"""What tests share: TensorFlow started as the stages start it, and a task of 24 tiny images."""
+
+import os
+
+# Before anything imports NumPy or TensorFlow: one thread a worker, so that workers do not
+# stand in each other's way.
+for _variable in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+    os.environ.setdefault(_variable, "1")
+
+import numpy as np
+import pytest
+
+from graft.runtime import start_tensorflow
+
+
+@pytest.fixture(scope="session")
+def tensorflow():
+    """TensorFlow, started once per process."""
+    start_tensorflow()
+    import tensorflow
+
+    return tensorflow
+
+
+@pytest.fixture(scope="session")
+def images():
+    """24 grey images of 8x8 pixels, uint8."""
+    return np.random.default_rng(7).integers(0, 256, (24, 8, 8, 1), np.uint8)
+
+
+@pytest.fixture(scope="session")
+def labels():
+    """Eight labels of each of three classes, int32, for `images`."""
+    return (np.arange(24) % 3).astype(np.int32)
+
+
+@pytest.fixture
+def small_network(tensorflow):
+    """A plain convolutional network for `images`: nothing in it is random but its weights."""
+    from graft.networks.small_cnn import SmallCNN
+
+    return SmallCNN(width=2).build((8, 8, 1), 3, seed=1)
+
+
+@pytest.fixture
+def norm_network(tensorflow):
+    """A network with BatchNorm for `images`."""
+    from graft.networks.resnet import ResNet
+
+    return ResNet(width=2, image_size=8, channels=1).build((8, 8, 1), 3, seed=1)
