@@ -15,6 +15,11 @@ class Article(Architecture):
     image_size: int = 32
     channels: Literal[1, 3] = 3
 
+    @property
+    def body_blocks(self) -> tuple[str, ...]:
+        """Names of the blocks."""
+        return ("block1", "block2")
+
     def body(self, inputs: "keras.KerasTensor") -> "keras.KerasTensor":
         """Return the 64 features of the hidden layer."""
         from keras import layers

@@ -40,6 +40,11 @@ class Architecture(Settings, ABC):
     image_size: int = Field(ge=4, le=1024)
     channels: Literal[1, 3]
 
+    @property
+    @abstractmethod
+    def body_blocks(self) -> tuple[str, ...]:
+        """Names of the body's blocks, input first, known without building the network."""
+
     @abstractmethod
     def body(self, inputs: "keras.KerasTensor") -> "keras.KerasTensor":
         """Return the feature representation, (batch, d), of adapted inputs."""
@@ -72,11 +77,14 @@ class Network:
     @cached_property
     def outputs(self) -> "keras.Model":
         """The model from raw inputs to the pair (features, logits)."""
+        return self.watched(())
+
+    def watched(self, layers: Sequence[str]) -> "keras.Model":
+        """Return the model from raw inputs to features, logits and the outputs of `layers`."""
         import keras
 
-        features = self.model.get_layer("features").output
-        logits = self.model.get_layer(HEAD).output
-        return keras.Model(self.model.input, [features, logits])
+        names = ("features", HEAD, *layers)
+        return keras.Model(self.model.input, [self.model.get_layer(n).output for n in names])
 
     @cached_property
     def blocks(self) -> tuple[str, ...]:
@@ -105,6 +113,13 @@ class Network:
 
         kind = keras.layers.BatchNormalization
         return [layer for layer in self.model.layers if isinstance(layer, kind)]
+
+    @cached_property
+    def convolutions(self) -> "list[keras.layers.Conv2D]":
+        """The convolutions, from the input to the head."""
+        import keras
+
+        return [layer for layer in self.model.layers if isinstance(layer, keras.layers.Conv2D)]
 
     @property
     def num_classes(self) -> int:

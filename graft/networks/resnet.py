@@ -22,6 +22,11 @@ class ResNet(Architecture):
     channels: Literal[1, 3] = 3
     width: int = Field(default=16, ge=1, le=256)
 
+    @property
+    def body_blocks(self) -> tuple[str, ...]:
+        """Names of the blocks."""
+        return ("stem", "block1", "block2", "block3")
+
     def body(self, inputs: "keras.KerasTensor") -> "keras.KerasTensor":
         """Return 4 * `width` features, averaged over the image."""
         from keras import layers

@@ -18,6 +18,11 @@ class SmallCNN(Architecture):
     channels: Literal[1, 3] = 1
     width: int = Field(default=32, ge=1, le=512)
 
+    @property
+    def body_blocks(self) -> tuple[str, ...]:
+        """Names of the blocks."""
+        return ("block1", "block2", "block3")
+
     def body(self, inputs: "keras.KerasTensor") -> "keras.KerasTensor":
         """Return 4 * `width` features."""
         from keras import layers
