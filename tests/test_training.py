@@ -123,7 +123,7 @@ def test_steps_are_those_worked_out_by_hand(linear_network, tiny, options, stren
     curve = loop.fit(*tiny, seeded())
     np.testing.assert_allclose(linear_network.weights()["head/kernel"], kernel, atol=2e-6)
     np.testing.assert_allclose(linear_network.weights()["head/bias"], bias, atol=2e-6)
-    assert curve == [(7, pytest.approx(np.mean(objectives), abs=1e-6))]
+    assert curve == [(7, pytest.approx(np.mean(objectives), abs=5e-6))]
 
 
 def test_the_curve_has_a_point_every_25_steps_and_one_at_the_end(linear_network, tiny):
@@ -169,7 +169,7 @@ def test_a_blocks_own_rate_scales_its_update(small_network, images, labels, opti
         changes[factor] = {path: after[path] - start[path] for path in start}
     for path, change in changes[1.0].items():
         factor = 0.25 if path.startswith("block1") else 1.0
-        np.testing.assert_allclose(changes[0.25][path], factor * change, rtol=1e-3, atol=1e-8)
+        np.testing.assert_allclose(changes[0.25][path], factor * change, rtol=1e-3, atol=1e-7)
     assert np.any(changes[0.25]["block1_conv1/kernel"])
 
 
