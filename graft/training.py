@@ -84,7 +84,8 @@ class TrainingLoop:
         self._watched = penalty.watched(network) if penalty else ()
         self._forward = network.watched(self._watched)
         self._seed = tf.Variable([0, 0], trainable=False)
-        if batch_norm == "stochastic":
+        self._stochastic = batch_norm == "stochastic"
+        if self._stochastic:
             self._forward = with_stochastic_norm(self._forward, self._seed)
         trainable = [_trainable(network, phase, batch_norm != "frozen") for phase in phases]
         self._phases = list(zip(phases, trainable, strict=True))
@@ -129,8 +130,7 @@ class TrainingLoop:
         if not self._compiled:
             self._compiled = [self._steps_of(*phase, tensors) for phase in self._phases]
         recipe = self.recipe
-        # A child of its own, so that methods that draw no seeds see the same batches.
-        seeds = rng.spawn(1)[0].integers(2**31, size=(recipe.steps, 2), dtype=np.int32)
+        seeds = self._seeds(rng)
         order = example_order(len(inputs), recipe.steps, recipe.batch_size, rng)
         rate = recipe.learning_rate * rates(recipe.schedule, recipe.steps, recipe.warmup_steps)
         one_hot = np.eye(self.network.num_classes, dtype=np.float32)
@@ -145,6 +145,14 @@ class TrainingLoop:
             if on_steps is not None:
                 on_steps(stop)
         return curve
+
+    def _seeds(self, rng: np.random.Generator) -> npt.NDArray[np.int32]:
+        """Return what StochNorm draws from in each step, (steps, 2)."""
+        shape = (self.recipe.steps, 2)
+        if not self._stochastic:
+            return np.zeros(shape, np.int32)
+        # A child of its own: the batches are those of every other method.
+        return rng.spawn(1)[0].integers(2**31, size=shape, dtype=np.int32)
 
     def _calls(self) -> list[tuple[int, int, Any]]:
         """Cut the steps into calls of the compiled functions, phase by phase."""

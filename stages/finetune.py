@@ -81,10 +81,13 @@ def measures_source(method: Method) -> bool:
 
 def read_source(source: str) -> SourceTask:
     """Read the source's own model and examples, for the penalties that measure them."""
+    train, validation = (read_split(SOURCES / source / s) for s in ("train", "validation"))
     return SourceTask(
         Network(load_model(SOURCE_MODELS / f"{source}.keras")),
-        read_split(SOURCES / source / "train"),
-        read_split(SOURCES / source / "validation"),
+        train.inputs,
+        train.labels,
+        validation.inputs,
+        validation.labels,
     )
 
 

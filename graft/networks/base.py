@@ -10,7 +10,7 @@ body's own blocks, ``features`` (where the representation can be read), ``head``
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -33,17 +33,13 @@ class Architecture(Settings, ABC):
     """A kind of network; its fields are what params.yaml says about it.
 
     `image_size` and `channels` are what the body sees: the adapter brings each task's own
-    images to them.
+    images to them. `body_blocks` names the body's blocks, input first, before anything is built.
     """
 
+    body_blocks: ClassVar[tuple[str, ...]]
     name: str
     image_size: int = Field(ge=4, le=1024)
     channels: Literal[1, 3]
-
-    @property
-    @abstractmethod
-    def body_blocks(self) -> tuple[str, ...]:
-        """Names of the body's blocks, input first, known without building the network."""
 
     @abstractmethod
     def body(self, inputs: "keras.KerasTensor") -> "keras.KerasTensor":

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-    from graft.datasets.prepared import Split
-
 Scope = Literal["kernels", "all"]
 Arrays = dict[str, npt.NDArray[np.float32]]
 
@@ -59,11 +57,22 @@ class SourceTask:
 
     Its raw inputs may have another shape than the target's; the two networks share the body,
     so that the source's head reads the target network's features.
+
+    Attributes
+    ----------
+    network
+        The source's model.
+    inputs, labels
+        The examples that it was trained on; they may be memory-mapped.
+    validation_inputs, validation_labels
+        Those that were held out.
     """
 
     network: Network
-    train: "Split"
-    validation: "Split"
+    inputs: npt.NDArray[Any]
+    labels: npt.NDArray[Any]
+    validation_inputs: npt.NDArray[Any]
+    validation_labels: npt.NDArray[Any]
 
     @property
     def head(self) -> Arrays:

@@ -36,8 +36,8 @@ class CoTuning(Penalty):
         def logits(network: Network, inputs: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
             return np.asarray(network.features(inputs) @ head["kernel"] + head["bias"], np.float64)
 
-        validation = logits(task.network, task.validation.inputs)
-        temperature = calibrated_temperature(validation, np.asarray(task.validation.labels))
+        validation = logits(task.network, task.validation_inputs)
+        temperature = calibrated_temperature(validation, np.asarray(task.validation_labels))
         probabilities = _softmax(logits(evidence.theta_0, evidence.inputs) / temperature)
         classes = range(evidence.theta_0.num_classes)
         means = [probabilities[evidence.labels == label].mean(axis=0) for label in classes]

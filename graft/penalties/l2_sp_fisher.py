@@ -42,11 +42,9 @@ class L2SPFisher(Penalty):
     def measure(self, evidence: Evidence) -> Arrays:
         """Return F of every body weight in scope, by its path."""
         task = evidence.source
-        rows = evenly_spaced(len(task.train.labels), self.examples)
+        rows = evenly_spaced(len(task.labels), self.examples)
         paths = [path for path, _ in scoped(task.network, self.scope) if block_of(path) != HEAD]
-        fisher = mean_squared_gradients(
-            task.network, paths, task.train.inputs[rows], task.train.labels[rows]
-        )
+        fisher = mean_squared_gradients(task.network, paths, task.inputs[rows], task.labels[rows])
         if not self.normalised:
             return fisher
         mean = float(np.mean(np.concatenate([values.ravel() for values in fisher.values()])))
