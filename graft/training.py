@@ -10,7 +10,7 @@ from pydantic import Field
 from graft.augmentation import Augmentation
 from graft.losses import LOSSES, LossName
 from graft.networks.base import Network, block_of
-from graft.networks.stochastic_norm import with_stochastic_norm
+from graft.stochastic_norm import with_stochastic_norm
 from graft.penalties.base import Arrays, Batch, Penalty
 from graft.schedules import ScheduleName, rates
 from graft.settings import Settings
@@ -55,7 +55,7 @@ class TrainingLoop:
         R and the network at theta_0 that it compares with; none by default.
     batch_norm
         ``frozen``: BatchNorm stays in inference mode; ``adapt``: it trains with its block;
-        ``stochastic``: it does, as `graft.networks.stochastic_norm` says.
+        ``stochastic``: it does, as `graft.stochastic_norm` says.
 
     Raises
     ------

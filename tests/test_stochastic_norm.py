@@ -10,7 +10,7 @@ from graft.artifacts import save_model
 from graft.finetuning import Finetuner
 from graft.methods import Method
 from graft.networks.base import Network
-from graft.networks.stochastic_norm import with_stochastic_norm
+from graft.stochastic_norm import with_stochastic_norm
 from graft.strategies.full import Full
 from graft.training import Recipe
 
