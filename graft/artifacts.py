@@ -158,10 +158,10 @@ def save_model(path: Path, model: "keras.Model", class_names: Sequence[str]) -> 
 
 def load_model(path: Path) -> "keras.Model":
     """Load a .keras file without running any code that it may contain."""
-    import keras
-
     if not path.is_file():
         raise GraftError(f"{path} is missing; `dvc repro` makes it")
+    import keras
+
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:

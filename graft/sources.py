@@ -71,9 +71,11 @@ def _averaged(
     """Join the losses since the last point with the accuracy at each point."""
     points = []
     pending: list[float] = []
+    before = start = 0
     for step, loss in losses:
-        pending.append(loss)
+        pending.append(loss * (step - before))
+        before = step
         if step in shown:
-            points.append((step, float(np.mean(pending)), shown[step]))
-            pending = []
+            points.append((step, sum(pending) / (step - start), shown[step]))
+            pending, start = [], step
     return points

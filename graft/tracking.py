@@ -6,6 +6,7 @@ that it deletes afterwards. ``MLFLOW_TRACKING_URI`` names another one.
 
 import logging
 import os
+import re
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -116,10 +117,11 @@ def _open_store() -> "tuple[MlflowClient, str]":
         ) from None
     except (MlflowException, sqlalchemy.exc.SQLAlchemyError, OSError) as error:
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise GraftError(
+        message = (
             f"the MLflow store {uri} cannot be opened: {first_line}; "
             "mend it, or set MLFLOW_TRACKING_URI to another one"
-        ) from None
+        )
+        raise GraftError(_without_password(message)) from None
 
 
 def _experiment(client: "MlflowClient", uri: str) -> str:
@@ -134,6 +136,10 @@ def _experiment(client: "MlflowClient", uri: str) -> str:
     return str(client.create_experiment(name, artifact_location=location))
 
 
+def _without_password(message: str) -> str:
+    return re.sub(r"//[^/@\s]*@", "//***@", message)
+
+
 def _root() -> Path:
     """Return the original repository: DVC names it in every mode."""
     return Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve()
@@ -141,15 +147,23 @@ def _root() -> Path:
 
 def _origin() -> dict[str, str]:
     """Return tags that say which code and which experiment a run belongs to."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"],  # noqa: S607
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
     experiment = os.environ.get("DVC_EXP_NAME", "")
-    tags = {"mlflow.source.git.commit": commit, "dvc.experiment": experiment}
+    tags = {"mlflow.source.git.commit": _commit(), "dvc.experiment": experiment}
     return {key: value for key, value in tags.items() if value}
+
+
+def _commit() -> str:
+    """Return the commit that is checked out; nothing where there is no git or no commit."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "--verify", "HEAD"],  # noqa: S607
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return done.stdout.strip()
 
 
 def _plain(value: object) -> Any:

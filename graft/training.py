@@ -1,19 +1,21 @@
 """The only training loop: steps of gradient descent on L_tgt + R, compiled once per method."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from graft.augmentation import Augmentation
+from graft.errors import GraftError
 from graft.losses import LOSSES, LossName
 from graft.networks.base import Network, block_of
 from graft.stochastic_norm import with_stochastic_norm
 from graft.penalties.base import Arrays, Batch, Penalty
 from graft.schedules import ScheduleName, rates
-from graft.settings import Settings
+from graft.settings import Settings, fault
 from graft.strategies.base import Phase
 
 if TYPE_CHECKING:
@@ -38,6 +40,13 @@ class Recipe(Settings):
     schedule: ScheduleName = "cosine"
     warmup_steps: int = Field(default=0, ge=0)
     augmentation: Augmentation = Augmentation()
+
+    @model_validator(mode="after")
+    def _check_warmup(self) -> "Recipe":
+        if self.warmup_steps > self.steps:
+            message = f"warmup_steps: received {self.warmup_steps} of {self.steps} steps"
+            raise fault(f"{message}; expected no more warm-up than steps", "warmup_steps")
+        return self
 
 
 class TrainingLoop:
@@ -120,6 +129,11 @@ class TrainingLoop:
         -------
         Curve
             (step, mean objective since the last entry), penalty included.
+
+        Raises
+        ------
+        GraftError
+            When the objective is no longer a number.
         """
         import tensorflow as tf
 
@@ -141,7 +155,7 @@ class TrainingLoop:
             images = images.reshape(*chosen.shape, *self.network.input_shape)
             targets = one_hot[labels[chosen]]
             losses = run_steps(images, targets, rate[start:stop], seeds[start:stop], tensors)
-            curve.append((stop, float(np.mean(losses.numpy()))))
+            curve.append((stop, _finite(float(np.mean(losses.numpy())), stop)))
             if on_steps is not None:
                 on_steps(stop)
         return curve
@@ -268,6 +282,15 @@ class TrainingLoop:
                 value = self._penalty.proximal(variable.path, variable.value, origin, rate * factor)
                 if value is not variable.value:
                     variable.assign(value)
+
+
+def _finite(objective: float, step: int) -> float:
+    if not math.isfinite(objective):
+        raise GraftError(
+            f"training has diverged: the objective is {objective} at step {step}; "
+            "lower learning_rate or the penalty's strength, or raise warmup_steps"
+        )
+    return objective
 
 
 def example_order(

@@ -4,6 +4,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from graft import params, tracking
 from graft.artifacts import replacing_folder
 from graft.datasets.base import Examples
@@ -33,7 +35,7 @@ def prepare_target(given: params.Params) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as workspace, replacing_folder(TARGET) as folder:
         return write_target(
             folder,
-            load("target", task, given.seed, Path(workspace)),
+            load(task, Path(workspace), generator(given.seed, "data set of the target")),
             kind=task.dataset.kind,
             labels_per_class=task.labels_per_class,
             repeats=task.repeats,
@@ -49,7 +51,7 @@ def prepare_source(source: str, given: params.Params) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as workspace, replacing_folder(SOURCES / source) as folder:
         return write_source(
             folder,
-            load(source, task, given.seed, Path(workspace)),
+            load(task, Path(workspace), generator(given.seed, "data set", source)),
             kind=task.dataset.kind,
             validation_fraction=given.source.validation_fraction,
             rng=generator(given.seed, "validation split", source),
@@ -57,9 +59,8 @@ def prepare_source(source: str, given: params.Params) -> dict[str, Any]:
         )
 
 
-def load(name: str, task: Task, seed: int, workspace: Path) -> Examples:
+def load(task: Task, workspace: Path, rng: np.random.Generator) -> Examples:
     """Load a task's data set."""
-    rng = generator(seed, "data set", name)
     return task.dataset.load(RAW, task.classes, rng, workspace)
 
 

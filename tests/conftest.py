@@ -2,15 +2,15 @@
 
 import os
 
-# Before anything imports NumPy or TensorFlow: one thread a worker, so that workers do not
-# stand in each other's way.
-for _variable in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
-    os.environ.setdefault(_variable, "1")
-
 import numpy as np
 import pytest
 
 from graft.runtime import start_tensorflow
+
+# TensorFlow reads these on import: one thread a worker, so that workers do not stand in each
+# other's way.
+for _variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+    os.environ.setdefault(_variable, "1")
 
 
 @pytest.fixture(scope="session")

@@ -15,13 +15,18 @@ from graft.errors import GraftError
 ROOT = Path(__file__).parent.parent
 
 
-class Fault(Exception):
+class WriterError(Exception):
     """What a writer fails with."""
+
+
+def write_half(folder):
+    (folder / "new").touch()
+    raise WriterError
 
 
 def failing_rows():
     yield (1, 2)
-    raise Fault
+    raise WriterError
 
 
 WRITERS = {
@@ -34,7 +39,7 @@ WRITERS = {
 
 FAILING_WRITERS = {
     "json": (lambda path: artifacts.save_json(path, {"a": float("nan")}), ValueError),
-    "csv": (lambda path: artifacts.save_csv(path, ("a", "b"), failing_rows()), Fault),
+    "csv": (lambda path: artifacts.save_csv(path, ("a", "b"), failing_rows()), WriterError),
     "array": (lambda path: artifacts.save_array(path, np.array([None])), ValueError),
     "arrays": (
         lambda path: artifacts.save_arrays(path, {"a": np.ones(2), "b": np.array([None])}),
@@ -119,9 +124,8 @@ def test_a_failure_leaves_the_old_folder(tmp_path):
     path = tmp_path / "folder"
     path.mkdir()
     (path / "old").touch()
-    with pytest.raises(Fault), artifacts.replacing_folder(path) as temporary:
-        (temporary / "new").touch()
-        raise Fault
+    with pytest.raises(WriterError), artifacts.replacing_folder(path) as temporary:
+        write_half(temporary)
     assert [file.name for file in path.iterdir()] == ["old"]
     assert list(tmp_path.iterdir()) == [path]
 

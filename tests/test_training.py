@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from graft.augmentation import Augmentation
+from graft.errors import GraftError
 from graft.penalties.l2 import L2
 from graft.schedules import rates
 from graft.strategies.base import Phase
@@ -72,13 +73,14 @@ def tiny():
 def by_hand(network, tiny, recipe, strength=0.0):
     """Return kernel, bias and the objective before each step, of the same steps in float64."""
     images, labels = tiny
-    kernel, bias = (network.weights()[f"head/{p}"].astype(np.float64) for p in ("kernel", "bias"))
+    weights = [network.weights()[f"head/{p}"].astype(np.float64) for p in ("kernel", "bias")]
     order = example_order(len(images), recipe.steps, recipe.batch_size, seeded())
     rate = recipe.learning_rate * rates(recipe.schedule, recipe.steps, recipe.warmup_steps)
-    state = [np.zeros_like(kernel), np.zeros_like(bias)]
-    second = [np.zeros_like(kernel), np.zeros_like(bias)]
+    state = [np.zeros_like(weight) for weight in weights]
+    second = [np.zeros_like(weight) for weight in weights]
     objectives = []
     for step, rows in enumerate(order):
+        kernel, bias = weights
         x, y = images[rows].reshape(len(rows), 16) / 255, np.eye(3)[labels[rows]]
         z = x @ kernel + bias
         p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
@@ -91,16 +93,17 @@ def by_hand(network, tiny, recipe, strength=0.0):
             by_logits = p * (by_p - np.sum(by_p * p, axis=1, keepdims=True))
         objectives.append(loss + strength / 2 * np.sum(kernel**2))
         gradients = [x.T @ by_logits + strength * kernel, by_logits.sum(axis=0)]
-        for i, (weight, gradient) in enumerate(zip((kernel, bias), gradients, strict=True)):
+        for i, gradient in enumerate(gradients):
             if recipe.optimizer == "sgd":
                 state[i] = recipe.momentum * state[i] - rate[step] * gradient
-                weight += state[i]
+                weights[i] = weights[i] + state[i]
             else:
                 state[i] = 0.9 * state[i] + 0.1 * gradient
                 second[i] = 0.999 * second[i] + 0.001 * gradient**2
                 corrected = np.sqrt(1 - 0.999 ** (step + 1)) / (1 - 0.9 ** (step + 1))
-                weight -= rate[step] * corrected * state[i] / (np.sqrt(second[i]) + 1e-7)
-    return kernel, bias, objectives
+                change = corrected * state[i] / (np.sqrt(second[i]) + 1e-7)
+                weights[i] = weights[i] - rate[step] * change
+    return *weights, objectives
 
 
 @pytest.mark.parametrize(
@@ -149,6 +152,15 @@ def test_a_second_fit_starts_with_a_fresh_optimizer(linear_network, tiny):
     linear_network.assign(start)
     assert loop.fit(*tiny, seeded()) == first_curve
     assert moved(first, linear_network.weights()) == set()
+
+
+def test_training_that_diverges_says_so(linear_network, tiny):
+    recipe = Recipe(steps=30, batch_size=4, learning_rate=1e30, optimizer="sgd")
+    penalty = L2(strength=1e30)
+    source = linear_network.copy()
+    loop = TrainingLoop(linear_network, [everything(linear_network)], recipe, penalty, source)
+    with pytest.raises(GraftError, match=r"diverged: the objective is (nan|inf) at step 25; lower"):
+        loop.fit(*tiny, seeded())
 
 
 # Blocks, rates and phases
@@ -355,6 +367,7 @@ def test_memory_mapped_inputs_train_as_those_in_memory(tmp_path, linear_network,
         {"learning_rate": 0.0},
         {"momentum": 1.0},
         {"warmup_steps": -1},
+        {"warmup_steps": 11},
         {"optimizer": "adagrad"},
         {"loss": "hinge"},
         {"schedule": "linear"},

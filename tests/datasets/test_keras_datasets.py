@@ -101,7 +101,11 @@ def test_idx_keeps_its_shape(tmp_path):
     assert np.array_equal(read_idx(tmp_path / "a.gz"), array)
 
 
-@pytest.mark.parametrize("content", [b"", b"no gzip", idx(np.zeros((2, 3), np.uint8))[:-9]])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no gzip", idx(np.zeros((2, 3), np.uint8))[:-9]],
+    ids=["empty", "no gzip", "cut off"],
+)
 def test_idx_that_is_no_gzip_is_refused(tmp_path, content):
     (tmp_path / "a.gz").write_bytes(content)
     with pytest.raises(GraftError, match=r"a\.gz is no"):

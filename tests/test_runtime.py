@@ -1,0 +1,36 @@
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def python(script):
+    return subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+
+
+def test_tensorflow_starts_silent_and_deterministic():
+    done = python(
+        "from graft.runtime import start_tensorflow; start_tensorflow()\n"
+        "from tensorflow.python.framework import config\n"
+        "print(config.is_op_determinism_enabled())"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
+
+
+def test_what_was_held_back_is_shown_when_the_start_fails():
+    done = python(
+        "import os, sys\n"
+        "class Broken:\n"
+        "    def find_spec(self, name, *rest):\n"
+        "        if name == 'tensorflow':\n"
+        "            os.write(2, b'a native notice\\n')\n"
+        "            raise ImportError('broken')\n"
+        "sys.meta_path.insert(0, Broken())\n"
+        "from graft.runtime import start_tensorflow; start_tensorflow()"
+    )
+    assert done.returncode == 1
+    assert "a native notice" in done.stderr
+    assert "ImportError: broken" in done.stderr

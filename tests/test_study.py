@@ -1,0 +1,179 @@
+import json
+
+import numpy as np
+import pytest
+
+from graft.artifacts import save_array
+from graft.datasets.prepared import Card
+from graft.finetuning import Cell, Finetuned
+from graft.study import keep_only, read_labelled, read_weights, write_study
+
+
+def make(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def files(folder):
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+KEPT = ["scratch", "a/full", "a/probe"]
+
+
+def test_models_of_stages_no_longer_named_are_removed(tmp_path):
+    kept = ["a/full/1-0.npz", "a/full/1-1.npz", "a/probe/1-0.npz", "scratch/1-0.npz"]
+    make(tmp_path, *kept, "a/l2/1-0.npz", "b/full/1-0.npz", "a/full2/1-0.npz", "stray.npz")
+    keep_only(tmp_path, KEPT)
+    assert files(tmp_path) == kept
+    assert not (tmp_path / "b").exists()
+    assert not (tmp_path / "a" / "l2").exists()
+
+
+def test_metrics_of_stages_no_longer_named_are_removed(tmp_path):
+    kept = ["a/full.json", "a/probe.json", "scratch.json"]
+    make(tmp_path, *kept, "a/l2.json", "b/full.json", "b/probe.json", "other.json")
+    keep_only(tmp_path, KEPT)
+    assert files(tmp_path) == kept
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["a"]
+
+
+def test_nothing_is_removed_where_everything_is_named(tmp_path):
+    make(tmp_path, "a/full/1-0.npz", "scratch/1-0.npz")
+    keep_only(tmp_path, KEPT)
+    assert files(tmp_path) == ["a/full/1-0.npz", "scratch/1-0.npz"]
+
+
+# A study
+
+
+class Record:
+    """What tracking would have recorded."""
+
+    def __init__(self):
+        self.noted = {}
+
+    def metrics(self, values):
+        self.noted |= values
+
+    def curve(self, name, points):
+        self.noted[name] = points
+
+
+def card(budgets=(1, "all"), repeats=2):
+    return Card("image", ("a", "b"), (1, 1, 1), {}, budgets, repeats)
+
+
+def results():
+    for number, (budget, repeat) in enumerate([(1, 0), (1, 1), ("all", 0), ("all", 1)]):
+        weights = {"head/bias": np.full(2, number, np.float32)}
+        curve = [(25, float(number)), (30, number + 0.5)]
+        yield Cell(budget, repeat), Finetuned(weights, 30, curve), 0.25 * number
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Write a study of four cells; return its folder and what was recorded."""
+    record = Record()
+    write_study(
+        results(),
+        card(),
+        tmp_path / "models" / "full",
+        tmp_path / "full.json",
+        tmp_path / "full.csv",
+        record,
+        arm={"source": "a", "method": "full"},
+        cross_validation=lambda: {"accuracy": 0.5, "folds": 2},
+    )
+    return tmp_path, record.noted
+
+
+def test_a_study_is_weights_metrics_and_curves(study):
+    folder, _ = study
+    assert files(folder) == [
+        "full.csv",
+        "full.json",
+        *(f"models/full/{name}.npz" for name in ("1-0", "1-1", "all-0", "all-1")),
+    ]
+
+
+def test_the_weights_of_every_cell_are_read_back(study):
+    folder, _ = study
+    for number, (cell, *_) in enumerate(results()):
+        weights = read_weights(folder / "models" / "full", cell)
+        assert {path: value.tolist() for path, value in weights.items()} == {
+            "head/bias": [number, number]
+        }
+
+
+def test_the_metrics_have_a_row_per_cell(study):
+    folder, _ = study
+    metrics = json.loads((folder / "full.json").read_text())
+    assert list(metrics) == ["source", "method", "cross_validation", "cells"]
+    assert metrics["cross_validation"] == {"accuracy": 0.5, "folds": 2}
+    assert metrics["cells"][2] == {
+        "labels_per_class": "all",
+        "repeat": 0,
+        "steps": 30,
+        "objective": 2.5,
+        "train_accuracy": 0.5,
+    }
+
+
+def test_the_curve_of_a_budget_is_the_mean_over_its_repeats(study):
+    folder, recorded = study
+    assert (folder / "full.csv").read_text() == (
+        "labels_per_class,step,objective\n1,25,0.5\n1,30,1.0\nall,25,2.5\nall,30,3.0\n"
+    )
+    assert recorded == {
+        "cross_validation": {"accuracy": 0.5, "folds": 2},
+        "objective/1_labels": [(25, 0.5), (30, 1.0)],
+        "objective/all_labels": [(25, 2.5), (30, 3.0)],
+    }
+
+
+def test_a_probe_has_no_objective_and_an_empty_curve(tmp_path):
+    solved = [(Cell(1, 0), Finetuned({"head/bias": np.ones(2)}, 0, []), 1.0)]
+    paths = (tmp_path / "models", tmp_path / "probe.json", tmp_path / "probe.csv")
+    write_study(solved, card((1,), 1), *paths, Record(), arm={"method": "probe"})
+    metrics = json.loads(paths[1].read_text())
+    assert list(metrics) == ["method", "cells"]
+    assert (metrics["cells"][0]["objective"], metrics["cells"][0]["steps"]) == (None, 0)
+    assert paths[2].read_text() == "labels_per_class,step,objective\n"
+
+
+def test_a_study_that_fails_leaves_the_old_one(tmp_path):
+    make(tmp_path, "models/old.npz", "full.json", "full.csv")
+
+    def failing():
+        yield next(results())
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        write_study(
+            failing(),
+            card(),
+            *(tmp_path / name for name in ("models", "full.json", "full.csv")),
+            Record(),
+            arm={"method": "full"},
+        )
+    assert files(tmp_path) == ["full.csv", "full.json", "models/old.npz"]
+
+
+def test_labelled_examples_are_read_with_their_ranks_and_features(tmp_path):
+    arrays = {
+        "inputs": np.zeros((3, 2, 2, 1), np.uint8),
+        "labels": np.array([0, 1, 0], np.int32),
+        "label_ranks": np.zeros((2, 3), np.int32),
+        "features": np.ones((3, 5), np.float32),
+    }
+    for name, array in arrays.items():
+        save_array(tmp_path / f"{name}.npy", array)
+    read = read_labelled(tmp_path, tmp_path / "features.npy")
+    assert np.array_equal(read.inputs, arrays["inputs"])
+    assert np.array_equal(read.labels, arrays["labels"])
+    assert np.array_equal(read.ranks, arrays["label_ranks"])
+    assert np.array_equal(read.features, arrays["features"])
+    assert read_labelled(tmp_path).features is None
