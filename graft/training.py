@@ -12,10 +12,10 @@ from graft.augmentation import Augmentation
 from graft.errors import GraftError
 from graft.losses import LOSSES, LossName
 from graft.networks.base import Network, block_of
-from graft.stochastic_norm import with_stochastic_norm
 from graft.penalties.base import Arrays, Batch, Penalty
 from graft.schedules import ScheduleName, rates
 from graft.settings import Settings, fault
+from graft.stochastic_norm import with_stochastic_norm
 from graft.strategies.base import Phase
 
 if TYPE_CHECKING:
