@@ -66,3 +66,34 @@ def linear_network(tensorflow):
             return keras.layers.Flatten(name="block1_flatten")(inputs)
 
     return Linear().build((4, 4, 1), 3, seed=1)
+
+
+@pytest.fixture(scope="session")
+def two_blocks(tensorflow):
+    """The architecture with a bit of everything that trains in the least time.
+
+    One block is a convolution with BatchNorm, the other a dense layer.
+    """
+    from keras import layers
+
+    from graft.networks.base import Architecture
+
+    class TwoBlocks(Architecture):
+        body_blocks = ("block1", "block2")
+        name: str = "two_blocks"
+        image_size: int = 4
+        channels: int = 1
+
+        def body(self, inputs):
+            x = layers.Conv2D(2, 3, name="block1_conv")(inputs)
+            x = layers.BatchNormalization(momentum=0.9, name="block1_bn")(x)
+            x = layers.Flatten(name="block1_flatten")(x)
+            return layers.Dense(3, activation="tanh", name="block2_dense")(x)
+
+    return TwoBlocks()
+
+
+@pytest.fixture
+def two_block_network(two_blocks):
+    """A network of `two_blocks` for `images`."""
+    return two_blocks.build((8, 8, 1), 3, seed=1)

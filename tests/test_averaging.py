@@ -33,14 +33,14 @@ def test_weights_that_did_not_move_stay_to_the_bit():
 
 
 @pytest.fixture
-def train(norm_network, images, labels):
-    start = norm_network.weights()
+def train(two_block_network, images, labels):
+    start = two_block_network.weights()
 
     def run(**method):
-        norm_network.assign(start)
-        finetuner = Finetuner(norm_network, Method(**method), RECIPE)
+        two_block_network.assign(start)
+        finetuner = Finetuner(two_block_network, Method(**method), RECIPE)
         finetuned = finetuner.train(images, labels, np.random.default_rng(0))
-        after = norm_network.weights()
+        after = two_block_network.weights()
         assert all(np.array_equal(after[path], v) for path, v in finetuned.weights.items())
         return after
 
@@ -50,10 +50,10 @@ def train(norm_network, images, labels):
 @pytest.mark.parametrize("strategy", [Full(), LPFT(), Partial()], ids=lambda s: s.name)
 @pytest.mark.parametrize("batch_norm", ["frozen", "adapt"])
 def test_it_lies_between_the_probe_and_the_fine_tuned_network(  # noqa: PLR0917
-    train, norm_network, images, labels, strategy, batch_norm
+    train, two_block_network, images, labels, strategy, batch_norm
 ):
-    theta_0 = norm_network.weights()
-    kernel, bias = solve_head(norm_network.features(images), labels, 3, 1.0)
+    theta_0 = two_block_network.weights()
+    kernel, bias = solve_head(two_block_network.features(images), labels, 3, 1.0)
     theta_0 |= {"head/kernel": kernel, "head/bias": bias}
     plain = train(strategy=strategy, batch_norm=batch_norm)
     mixed = train(strategy=strategy, batch_norm=batch_norm, wise_ft=0.75)

@@ -1,13 +1,10 @@
 """Every penalty under every strategy, on a network just large enough to have all their parts."""
 
-from typing import ClassVar
-
 import numpy as np
 import pytest
 
 from graft.finetuning import Finetuner
 from graft.methods import Method
-from graft.networks.base import Architecture
 from graft.penalties.base import SourceTask
 from graft.penalties.registry import PENALTIES
 from graft.strategies.registry import STRATEGIES
@@ -17,23 +14,6 @@ RECIPE = Recipe(steps=4, batch_size=6, learning_rate=0.05)
 NEEDED = {"surgical": {"block": "block1"}}
 
 
-class Two(Architecture):
-    """Two blocks: a convolution with BatchNorm, and a dense layer."""
-
-    body_blocks: ClassVar[tuple[str, ...]] = ("block1", "block2")
-    name: str = "two"
-    image_size: int = 4
-    channels: int = 1
-
-    def body(self, inputs):
-        from keras import layers
-
-        x = layers.Conv2D(2, 3, name="block1_conv")(inputs)
-        x = layers.BatchNormalization(name="block1_bn")(x)
-        x = layers.Flatten(name="block1_flatten")(x)
-        return layers.Dense(3, activation="tanh", name="block2_dense")(x)
-
-
 @pytest.fixture(scope="module")
 def examples():
     rng = np.random.default_rng(2)
@@ -41,8 +21,8 @@ def examples():
 
 
 @pytest.fixture(scope="module")
-def target(tensorflow):
-    return Two().build((4, 4, 1), 3, seed=0)
+def target(two_blocks):
+    return two_blocks.build((4, 4, 1), 3, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +31,9 @@ def theta_0(target):
 
 
 @pytest.fixture(scope="module")
-def source(target):
+def source(two_blocks):
     rng = np.random.default_rng(3)
-    network = Two().build((5, 4, 1), 4, seed=0)
+    network = two_blocks.build((5, 4, 1), 4, seed=0)
     inputs, labels = rng.integers(0, 256, (8, 5, 4, 1), np.uint8), np.arange(8) % 4
     return SourceTask(network, inputs[:4], labels[:4], inputs[4:], labels[4:])
 

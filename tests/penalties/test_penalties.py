@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from graft.networks.resnet import ResNet
-from graft.networks.small_cnn import SmallCNN
 from graft.penalties.base import Batch, Evidence
 from graft.penalties.registry import PENALTIES
 from graft.strategies.base import Phase
@@ -26,17 +24,17 @@ def kind(request):
 
 
 @pytest.fixture
-def source(norm_network):
+def source(two_block_network):
     """Return the network at theta_0: every tensor off its usual start, and a head of zeros."""
     rng = np.random.default_rng(3)
     weights = {
         path: value + rng.uniform(0.05, 0.1, value.shape).astype(np.float32)
-        for path, value in norm_network.weights().items()
+        for path, value in two_block_network.weights().items()
     }
-    norm_network.assign(
+    two_block_network.assign(
         {p: np.zeros_like(v) if p.startswith("head/") else v for p, v in weights.items()}
     )
-    return norm_network
+    return two_block_network
 
 
 @pytest.fixture
@@ -55,8 +53,8 @@ def target(source):
 
 
 @pytest.fixture
-def evidence(source, task_of, images, labels):
-    task = task_of(ResNet(width=2, image_size=8, channels=1), source)
+def evidence(source, two_blocks, task_of, images, labels):
+    task = task_of(two_blocks, source)
     return Evidence(task, source, images, labels)
 
 
@@ -161,26 +159,26 @@ def test_a_penalty_goes_by_its_name(name):
 
 
 @pytest.fixture
-def trained(small_network, task_of, images, labels):
+def trained(two_block_network, two_blocks, task_of, images, labels):
     """Return a function that trains the plain network from its start under a penalty."""
-    start = small_network.weights()
+    start = two_block_network.weights()
 
     def train(penalty=None, source=None):
-        small_network.assign(start)
+        two_block_network.assign(start)
         measured = {}
         if penalty is not None:
-            task = task_of(SmallCNN(width=2), source)
+            task = task_of(two_blocks, source)
             measured = penalty.measure(Evidence(task, source, images, labels))
-        phase = Phase(dict.fromkeys(small_network.blocks, 1.0))
-        loop = TrainingLoop(small_network, [phase], RECIPE, penalty, source)
+        phase = Phase(dict.fromkeys(two_block_network.blocks, 1.0))
+        loop = TrainingLoop(two_block_network, [phase], RECIPE, penalty, source)
         curve = loop.fit(images, labels, np.random.default_rng(0), measured=measured)
-        return small_network.weights(), curve
+        return two_block_network.weights(), curve
 
     return train
 
 
-def test_training_moves_the_target_and_never_the_source(kind, small_network, trained):
-    source = small_network.copy()
+def test_training_moves_the_target_and_never_the_source(kind, two_block_network, trained):
+    source = two_block_network.copy()
     before = source.weights()
     after, _ = trained(kind(strength=0.1), source)
     assert all(
@@ -189,8 +187,8 @@ def test_training_moves_the_target_and_never_the_source(kind, small_network, tra
     assert any(value.tobytes() != before[path].tobytes() for path, value in after.items())
 
 
-def test_no_strength_is_no_penalty_to_the_bit(kind, small_network, trained):
+def test_no_strength_is_no_penalty_to_the_bit(kind, two_block_network, trained):
     plain, plain_curve = trained()
-    penalised, curve = trained(kind(strength=0.0), small_network.copy())
+    penalised, curve = trained(kind(strength=0.0), two_block_network.copy())
     assert curve == plain_curve
     assert all(value.tobytes() == plain[path].tobytes() for path, value in penalised.items())

@@ -65,14 +65,14 @@ def test_a_strategy_goes_by_its_name(name):
 
 
 def test_what_it_does_not_train_stays_to_the_bit_and_it_trains_alike_every_time(
-    strategy, norm_network, images, labels
+    strategy, two_block_network, images, labels
 ):
-    before = norm_network.weights()
-    finetuner = Finetuner(norm_network, Method(strategy=strategy), RECIPE)
+    before = two_block_network.weights()
+    finetuner = Finetuner(two_block_network, Method(strategy=strategy), RECIPE)
     first = finetuner.train(images, labels, np.random.default_rng(0))
-    after = norm_network.weights()
+    after = two_block_network.weights()
 
-    named = {block for phase in strategy.phases(BLOCKS) for block in phase.rates}
+    named = {block for phase in strategy.phases(two_block_network.blocks) for block in phase.rates}
     for path, value in after.items():
         moved = value.tobytes() != before[path].tobytes()
         assert moved is (path in first.weights), path
