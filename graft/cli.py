@@ -127,7 +127,6 @@ def predict(
     classifier = Classifier(model)
     names = classifier.class_names
     faults: list[str] = []
-    output = sys.stdout  # kept, because a bar takes the place of sys.stdout
     with _progress(len(files)) as advance:
         predictions = _answered(classifier.predict(files, batch_size), faults, advance)
         if json_wanted:
@@ -136,7 +135,7 @@ def predict(
             pieces = formats.as_csv(predictions, names)
         else:
             pieces = formats.as_table(predictions, names, top=top or 2, files=files)
-        _write(pieces, output)
+        _write(pieces, sys.stdout)
     if faults:
         raise GraftError(f"{len(faults):,} of {len(files):,} files could not be answered")
 

@@ -6,10 +6,11 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
+def progress(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """Show a bar on standard error; the yielded function advances it by a count.
 
-    Where standard error is no terminal, nothing is written.
+    Where standard error is no terminal, nothing is written. A `total` that is not known
+    beforehand is None.
     """
     if not sys.stderr.isatty():
         yield lambda _: None
@@ -19,6 +20,8 @@ def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
     from rich.progress import TimeRemainingColumn as Remaining
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    # What goes to standard output goes there, not through the bar to standard error.
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as bar:
         task = bar.add_task(description, total=total)
         yield lambda count: bar.advance(task, count)

@@ -108,30 +108,29 @@ def _open_store() -> "tuple[MlflowClient, str]":
         lock = FileLock(_root() / "mlflow.db.lock", timeout=_LOCK_SECONDS)
         with lock if uri.startswith("sqlite:") else nullcontext():
             client = MlflowClient(uri)
-            return client, _experiment(client)
+            return client, _experiment(client, uri)
     except Timeout:
         raise GraftError(
             f"another process has held {_root() / 'mlflow.db.lock'} for {_LOCK_SECONDS} s; "
             "end that process and try again"
         ) from None
     except (MlflowException, sqlalchemy.exc.SQLAlchemyError, OSError) as error:
-        first_line = str(error).splitlines()[0]
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise GraftError(
             f"the MLflow store {uri} cannot be opened: {first_line}; "
             "mend it, or set MLFLOW_TRACKING_URI to another one"
         ) from None
 
 
-def _experiment(client: "MlflowClient") -> str:
+def _experiment(client: "MlflowClient", uri: str) -> str:
     """Return the id of graft's experiment, made on first use."""
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
     found = client.get_experiment_by_name(name)
     if found is not None:
         return str(found.experiment_id)
-    # MLflow freezes the location of artifacts at creation, by default below the working
-    # directory, which in some of DVC's modes is a copy that is deleted.
-    ours = "MLFLOW_TRACKING_URI" not in os.environ
-    location = (_root() / "mlruns").as_uri() if ours else None
+    # MLflow freezes the location of artifacts at creation, for a database by default below the
+    # working directory, which in some of DVC's modes is a copy that is deleted.
+    location = (_root() / "mlruns").as_uri() if uri.startswith("sqlite:") else None
     return str(client.create_experiment(name, artifact_location=location))
 
 

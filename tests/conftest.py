@@ -48,3 +48,21 @@ def norm_network(tensorflow):
     from graft.networks.resnet import ResNet
 
     return ResNet(width=2, image_size=8, channels=1).build((8, 8, 1), 3, seed=1)
+
+
+@pytest.fixture
+def linear_network(tensorflow):
+    """Softmax regression on the 16 pixels of 4x4 images: simple enough to redo in NumPy."""
+    import keras
+
+    from graft.networks.base import Architecture
+
+    class Linear(Architecture):
+        name: str = "linear"
+        image_size: int = 4
+        channels: int = 1
+
+        def body(self, inputs):
+            return keras.layers.Flatten(name="block1_flatten")(inputs)
+
+    return Linear().build((4, 4, 1), 3, seed=1)

@@ -17,6 +17,7 @@ from graft.artifacts import load_model, save_model
 from graft.cli import main
 from graft.errors import GraftError
 from graft.networks.base import Network
+from graft.networks.small_cnn import SmallCNN
 from graft.predicting import Classifier, Prediction, find_images
 
 NAMES = ("cat", "dog", "owl")

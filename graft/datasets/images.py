@@ -77,7 +77,7 @@ class Images(Dataset):
         with archives.opened(found(raw, self.path)) as archive:
             # A pass for the names alone would cost a sequential archive as much as decoding.
             tree = None if archive.sequential else _Tree.of(archive.names(), archive.path)
-            total = 0 if tree is None else tree.count(self._classes(tree, classes)[0])
+            total = None if tree is None else tree.count(self._classes(tree, classes)[0])
             with progress("decoding images", total) as advance:
                 names, kept, skipped = self._decode(archive, classes, workspace, advance)
         if tree is None:
