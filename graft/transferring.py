@@ -32,7 +32,7 @@ class TransferSection(Settings):
 
     head: HeadPolicy = "auto"
     scores: Literal["all"] | tuple[str, ...] = "all"
-    scored_examples: int = Field(default=2000, ge=2, le=20_000)
+    scored_examples: int = Field(default=1000, ge=2, le=20_000)
 
     @model_validator(mode="after")
     def _check_scores(self) -> "TransferSection":

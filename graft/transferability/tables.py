@@ -82,12 +82,11 @@ def _add_numbers(table: "Table") -> None:
 
 
 def _cells(appraisal: Appraisal) -> tuple[str, str, str]:
-    if appraisal.value is None:
-        return ("-", "-", "-")
-    interval = "-"
+    interval, null = "-", "-"
     if appraisal.low is not None and appraisal.high is not None:
         interval = f"{_number(appraisal.low)} to {_number(appraisal.high)}"
-    null = f"{_number(appraisal.null)} ± {appraisal.null_sd:.2g}"
+    if appraisal.null is not None and appraisal.null_sd is not None:
+        null = f"{_number(appraisal.null)} ± {appraisal.null_sd:.2g}"
     return _number(appraisal.value), interval, null
 
 
