@@ -70,6 +70,8 @@ def appraise(
     scores
         Names, or `all`. Of `all`, those that cannot be had have a reason instead of a value;
         one that needs the source's head and is asked for by name is an error.
+    permutations
+        At least 2: they have a spread.
     groups
         At most; with fewer labels per class, as many as those.
 
@@ -78,12 +80,14 @@ def appraise(
     GraftError
         If the labels are of one class, or a score asked for by name needs a head.
     """
-    chosen = {name: SCORES[name] for name in (SCORES if scores == "all" else scores)}
-    _check(representation, labels, () if scores == "all" else scores)
-    reasons = {name: score.obstacle(representation, labels) for name, score in chosen.items()}
-    possible = {name: chosen[name] for name, reason in reasons.items() if reason is None}
     from threadpoolctl import threadpool_limits
 
+    chosen = {name: SCORES[name] for name in (SCORES if scores == "all" else scores)}
+    _check(representation, labels, () if scores == "all" else scores)
+    if permutations < 2:
+        raise ValueError(f"{permutations} permutations; expected at least 2")
+    reasons = {name: score.obstacle(representation, labels) for name, score in chosen.items()}
+    possible = {name: chosen[name] for name, reason in reasons.items() if reason is None}
     # One thread: BLAS is no slower at these sizes, and much faster beside other processes; and
     # the last digits do not depend on how many cores there are.
     with threadpool_limits(1):
@@ -171,23 +175,32 @@ def _jackknife(
     if count < 2:
         return {}
     group = folds(labels, count, generator(seed, "transferability", "groups"))
-    remaining = [np.flatnonzero(group != left_out) for left_out in range(count)]
-    parts = [(representation.subset(rows), labels[rows]) for rows in remaining]
-    wanted = {
-        name: score
-        for name, score in scores.items()
-        if not any(score.obstacle(*part) or _lacks_a_class(part[1], labels) for part in parts)
-    }
-    drawn = [_values(wanted, *part) for part in parts]
+    drawn = [
+        _without(np.flatnonzero(group != left_out), scores, representation, labels)
+        for left_out in range(count)
+    ]
     quantile = -float(stdtrit(count - 1, (1 - _CONFIDENCE) / 2))
     return {
         name: quantile * math.sqrt(count - 1) * float(np.std([values[name] for values in drawn]))
-        for name in wanted
+        for name in scores
+        if all(name in values for values in drawn)
     }
 
 
-def _lacks_a_class(remaining: Labels, labels: Labels) -> bool:
-    return len(np.unique(remaining)) < len(np.unique(labels))
+def _without(
+    rows: npt.NDArray[np.intp],
+    scores: Mapping[str, Score],
+    representation: Representation,
+    labels: Labels,
+) -> dict[str, float]:
+    """Return the scores that can be had of the examples in `rows` alone."""
+    part, remaining = representation.subset(rows), labels[rows]
+    if len(np.unique(remaining)) < len(np.unique(labels)):
+        return {}
+    possible = {
+        name: score for name, score in scores.items() if score.obstacle(part, remaining) is None
+    }
+    return _values(possible, part, remaining)
 
 
 def _appraisal(

@@ -48,7 +48,7 @@ class Score:
             return f"needs {self.examples_per_class} labels of each class, received {fewest}"
         n, d = representation.features.shape
         if self.needs_more_examples_than_features and n <= d + 1:
-            return f"{n} examples of {d} features: it would be the same for any labels"
+            return f"{n} examples of {d} features: it needs more examples to tell labels apart"
         return None
 
 

@@ -65,12 +65,12 @@ class RidgeResiduals:
         self._kept = of.kept(strength)
         ones = np.ones((len(of.left), 1))
         self._of_ones = self._without_intercept(ones)
-        self.total = float(self._of_ones.sum())
+        self._total = float(self._of_ones.sum())
 
     def of(self, targets: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Return M y for each column of `targets`, (n, columns)."""
         residuals = self._without_intercept(targets)
-        return np.asarray(residuals - self._of_ones * (residuals.sum(axis=0) / self.total))
+        return np.asarray(residuals - self._of_ones * (residuals.sum(axis=0) / self._total))
 
     def diagonal(self) -> npt.NDArray[np.float64]:
         """Return the diagonal of M, (n,): what a residual is divided by to leave its example out.
@@ -78,7 +78,7 @@ class RidgeResiduals:
         See Dubrule (1983), "Cross validation of kriging in a unique neighborhood".
         """
         of_each = 1 - self._left**2 @ (1 - self._kept)
-        return np.asarray(of_each - self._of_ones[:, 0] ** 2 / self.total)
+        return np.asarray(of_each - self._of_ones[:, 0] ** 2 / self._total)
 
     def _without_intercept(self, targets: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         explained = (1 - self._kept)[:, np.newaxis] * (self._left.T @ targets)

@@ -86,6 +86,11 @@ def test_labels_of_other_examples_are_refused():
         appraise(task()[0], np.arange(5), seed=0)
 
 
+def test_one_permutation_has_no_spread():
+    with pytest.raises(ValueError, match="1 permutations; expected at least 2"):
+        appraise(*task(), seed=0, permutations=1)
+
+
 def test_one_label_a_class_has_no_neighbours_and_no_intervals():
     rows = appraise(*task(per_class=1), seed=0)
     assert rows["knn"].reason == "needs 2 labels of each class, received 1"

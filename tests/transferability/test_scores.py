@@ -121,7 +121,7 @@ def test_h_score_is_the_same_for_any_labels_of_few_examples(shape):
     for given in (labels, rng.permutation(labels)):
         assert h_score(representation, given) == pytest.approx(classes - 1, rel=1e-9)
     reason = SCORES["h_score"].obstacle(representation, labels)
-    assert reason == f"{n} examples of {d} features: it would be the same for any labels"
+    assert reason == f"{n} examples of {d} features: it needs more examples to tell labels apart"
 
 
 @SHAPES
