@@ -81,8 +81,8 @@ def main() -> None:
         save_json(METRICS / "evaluate.json", summary(result))
         record.metrics(summary(result))
         console = Console(highlight=False)
-        hold_rankings_against_gains(given, methods, result, console)
         console.print(answer_table(arms, compared, given.evaluate.confidence))
+        hold_rankings_against_gains(given, methods, result, console)
         console.print(
             answer(
                 result,

@@ -51,8 +51,9 @@ def agreements(
 
     All gains are over the same control, so that they have the order of the accuracies. The
     interval shows what other repeats and test examples would change in that order, by the
-    bootstrap over both together; it speaks of these candidates alone, not of others. A resample
-    in which no two candidates differ counts as no agreement, 0.
+    bootstrap over both together, its deviations widened as `_stretch` says; it speaks of these
+    candidates alone, not of others. A resample in which no two candidates differ counts as no
+    agreement, 0.
 
     Parameters
     ----------
@@ -71,6 +72,7 @@ def agreements(
     arms = np.stack([np.stack([of[source] for source in sources]) for of in correct.values()])
     measured = arms.mean(axis=(2, 3))
     resampled = _resampled_accuracies(arms, rng, resamples)
+    resampled = measured + _stretch(arms.shape[2], confidence) * (resampled - measured)
     found = []
     for score in scores:
         values = [appraisals[source][score].value for source in sources]
@@ -109,6 +111,21 @@ def _interval(
     # tau has few values: an end is one of them.
     low, high = np.quantile(taus, [tail, 1 - tail], method="inverted_cdf")
     return float(low), float(high)
+
+
+def _stretch(repeats: int, confidence: float) -> float:
+    """Return by how much resamples of few repeats vary too little.
+
+    Their variance is (repeats - 1) / repeats of the unbiased one, and that is itself uncertain:
+    Student's quantile takes the place of the normal one. One repeat shows nothing of repeats, and
+    the interval is over test examples alone.
+    """
+    from scipy.special import ndtri, stdtrit
+
+    if repeats == 1:
+        return 1.0
+    tail = (1 - confidence) / 2
+    return float(np.sqrt(repeats / (repeats - 1)) * stdtrit(repeats - 1, tail) / ndtri(tail))
 
 
 def _resampled_accuracies(

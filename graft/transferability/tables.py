@@ -56,17 +56,20 @@ def agreement_table(
     budget = rows[0].labels_per_class
     labels = "1 label" if budget == 1 else f"{budget} labels"
     table = _table(f"Rankings against the gains of {rows[0].method} with {labels} per class")
-    for title in ("score", "order of the sources"):
+    for title in ("score", "its order"):
         table.add_column(title)
     for title in ("Kendall's tau", f"{100 * confidence:g} % interval"):
         table.add_column(title, justify="right")
-    table.add_row("realised gain", _ordered(realised))
-    table.add_section()
+    places = {source: str(place) for place, source in enumerate(realised, start=1)}
     for row in rows:
-        known = [
-            s for s in ranked(appraisals, row.score) if appraisals[s][row.score].value is not None
+        order = [
+            places[source]
+            for source in ranked(appraisals, row.score)
+            if appraisals[source][row.score].value is not None
         ]
-        table.add_row(row.score, _ordered(known), *_tau(row))
+        table.add_row(row.score, " > ".join(order) or "-", *_tau(row))
+    listed = ", ".join(f"{place} {source}" for source, place in places.items())
+    table.caption = f"By their gains: {listed}."
     return table
 
 
@@ -98,10 +101,6 @@ def _explain(table: "Table", appraisals: Mapping[str, Appraisal]) -> None:
     """Say below the table why some have no value."""
     reasons = [f"{name}: {row.reason}" for name, row in appraisals.items() if row.reason]
     table.caption = "\n".join(reasons) or None
-
-
-def _ordered(sources: Sequence[str]) -> str:
-    return " > ".join(sources)
 
 
 def _tau(row: Agreement) -> tuple[str, str]:
