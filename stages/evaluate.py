@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from rich.console import Console
 
 from graft import tracking
@@ -22,10 +24,16 @@ from graft.scores.comparison import COLUMNS, Comparison, compare, scratch_curve
 from graft.sections import read_declared
 from graft.settings import Settings
 from graft.sources import SourceSection
+from graft.streams import generator
 from graft.study import keep_only, read_weights
+from graft.transferability.agreement import COLUMNS as RANKING_COLUMNS
+from graft.transferability.agreement import agreements, order_of_gains
+from graft.transferability.ranking import read_appraisals
+from graft.transferability.tables import agreement_table
 
 TARGET = Path("data/prepared/target")
 INITIAL = Path("models/initial")
+TRANSFER = Path("metrics/transfer")
 FINETUNED = Path("models/finetuned")
 STUDIES = Path("metrics/finetune")
 METRICS = Path("metrics")
@@ -74,6 +82,7 @@ def main() -> None:
         record.metrics(summary(result))
         console = Console(highlight=False)
         console.print(answer_table(arms, compared, given.evaluate.confidence))
+        hold_rankings_against_gains(given, methods, result, console)
         console.print(
             answer(
                 result,
@@ -93,6 +102,7 @@ def evaluate_arms(given: Declared, test: Split) -> list[Arm]:
     for folder in (FINETUNED, STUDIES):
         keep_only(folder, [f"{source}/{method}".strip("/") for source, method in pairs])
     keep_only(INITIAL, sources)
+    keep_only(TRANSFER, sources)
     arms = []
     with progress("evaluating", len(pairs)) as advance:
         for source, method in pairs:
@@ -129,6 +139,32 @@ def write_tables(
     ]
     columns = ("method", "labels_per_class", "repeat", "accuracy")
     save_csv(PLOTS / "accuracy_over_labels.csv", columns, points)
+
+
+def hold_rankings_against_gains(
+    given: Declared, methods: list[Arm], result: Comparison, console: Console
+) -> None:
+    """Write ranking.csv; with several sources, print its rows for the headline."""
+    sources = given.source.candidates
+    appraisals = read_appraisals(TRANSFER, sources)
+    correct: dict[tuple[str, Budget], dict[str, npt.NDArray[np.bool_]]] = {}
+    for arm in methods:
+        for budget, right in arm.correct.items():
+            correct.setdefault((arm.method, budget), {})[arm.source] = right
+    rows = agreements(
+        appraisals,
+        correct,
+        generator(given.seed, "agreement"),
+        confidence=given.evaluate.confidence,
+        resamples=given.evaluate.resamples,
+    )
+    save_csv(METRICS / "ranking.csv", RANKING_COLUMNS, [row.row() for row in rows])
+    headline_cell = result.method, result.labels_per_class
+    shown = [row for row in rows if (row.method, row.labels_per_class) == headline_cell]
+    if shown:
+        realised = order_of_gains(sources, correct[headline_cell])
+        confidence = given.evaluate.confidence
+        console.print(agreement_table(shown, appraisals, realised, confidence))
 
 
 def export(chosen: Arm, card: Card, test: Split) -> None:
