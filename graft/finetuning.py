@@ -9,14 +9,19 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
+from graft.averaging import averaged
 from graft.head import solve_head
 from graft.labels import Budget, folds, labelled
 from graft.methods import Method
 from graft.networks.base import HEAD, Network, Weights
+from graft.penalties.base import Arrays, Evidence, SourceTask
 from graft.settings import Identifier, Settings, fault
 from graft.strategies.base import Phase
 from graft.streams import generator
 from graft.training import Curve, Recipe, TrainingLoop
+
+# C of the head that theta_0 carries in WiSE-FT where the strategy solves none of its own.
+_PROBE_C = 1.0
 
 
 class FinetuneSection(Settings):
@@ -84,9 +89,17 @@ class Finetuner:
         Strategy, penalty and BatchNorm policy.
     recipe
         Steps and rates, shared by all methods.
+    source
+        The source task, for a penalty that measures something on it.
     """
 
-    def __init__(self, network: Network, method: Method, recipe: Recipe) -> None:
+    def __init__(
+        self,
+        network: Network,
+        method: Method,
+        recipe: Recipe,
+        source: SourceTask | None = None,
+    ) -> None:
         self.network = network
         self.method = method
         self.recipe = (
@@ -95,7 +108,9 @@ class Finetuner:
             else recipe
         )
         self._initial = network.weights()
-        self._source = network.copy() if method.penalty else None
+        self._source_task = source
+        self._theta_0 = network.copy() if method.penalty else None
+        self._measured: Arrays | None = None
         self._phases = _phases(method, network)
 
     @cached_property
@@ -104,7 +119,7 @@ class Finetuner:
         paths = set(self._loop.trained if self._loop else ())
         if self.method.batch_norm == "recompute":
             paths |= self.network.tensors.keys() - self.network.parameters.keys()
-        if self.method.strategy.solved_head is not None:
+        if self.method.strategy.solved_head is not None or self.method.wise_ft is not None:
             paths |= {f"{HEAD}/kernel", f"{HEAD}/bias"}
         return frozenset(paths)
 
@@ -135,8 +150,14 @@ class Finetuner:
         """
         before = {**self._initial, **(start or {})}
         self.network.assign(before)
-        self._prepare(inputs, labels, features)
-        curve = self._loop.fit(inputs, labels, rng, on_steps) if self._loop else []
+        theta_0 = self._prepare(inputs, labels, features)
+        curve: Curve = []
+        if self._loop:
+            measured = self._measure(inputs, labels)
+            curve = self._loop.fit(inputs, labels, rng, on_steps, measured)
+        if self.method.wise_ft is not None:
+            ended = {path: self.network.tensors[path].numpy() for path in sorted(self.trained)}
+            self.network.assign(averaged(theta_0, ended, self.method.wise_ft))
         after = self.network.weights()
         _check_frozen(before, after, self.trained)
         weights = {path: after[path] for path in after if path in self.trained}
@@ -147,16 +168,38 @@ class Finetuner:
         inputs: npt.NDArray[Any],
         labels: npt.NDArray[Any],
         features: npt.NDArray[Any] | None,
-    ) -> None:
-        """Do what comes before the first step: BatchNorm's statistics, the solved head."""
+    ) -> Weights:
+        """Do what comes before the first step: BatchNorm's statistics, the solved head.
+
+        Returns
+        -------
+        Weights
+            Those with which training starts; for WiSE-FT, with the probe's head in any case.
+        """
         if self.method.batch_norm == "recompute":
             self.network.recompute_statistics(inputs)
             features = None
         c = self.method.strategy.solved_head
+        if c is None and self.method.wise_ft is None:
+            return self.network.weights()
+        known = self.network.features(inputs) if features is None else features
+        kernel, bias = solve_head(known, labels, self.network.num_classes, c or _PROBE_C)
+        head = {f"{HEAD}/kernel": kernel, f"{HEAD}/bias": bias}
         if c is not None:
-            known = self.network.features(inputs) if features is None else features
-            kernel, bias = solve_head(known, labels, self.network.num_classes, c)
-            self.network.assign({f"{HEAD}/kernel": kernel, f"{HEAD}/bias": bias})
+            self.network.assign(head)
+        return {**self.network.weights(), **head}
+
+    def _measure(self, inputs: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Arrays:
+        """Return what the penalty measures: anew for each cell, or once for all of them."""
+        penalty = self.method.penalty
+        if penalty is None or self._theta_0 is None or penalty.measures == "nothing":
+            return {}
+        if self._source_task is None:
+            raise ValueError(f"penalty {penalty.name!r} measures the source; pass `source`")
+        if self._measured is None or penalty.measures == "cell":
+            evidence = Evidence(self._source_task, self._theta_0, inputs, labels)
+            self._measured = penalty.measure(evidence)
+        return self._measured
 
     @cached_property
     def _loop(self) -> TrainingLoop | None:
@@ -167,8 +210,10 @@ class Finetuner:
             self._phases,
             self.recipe,
             self.method.penalty,
-            self._source,
-            adapt_batch_norm=self.method.batch_norm == "adapt",
+            self._theta_0,
+            batch_norm="frozen"
+            if self.method.batch_norm == "recompute"
+            else self.method.batch_norm,
         )
 
 

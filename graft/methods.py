@@ -9,7 +9,7 @@ from graft.settings import Settings, expected, fault
 from graft.strategies.registry import AnyStrategy
 from graft.strategies.scratch import Scratch
 
-BatchNormPolicy = Literal["frozen", "adapt", "recompute"]
+BatchNormPolicy = Literal["frozen", "adapt", "stochastic", "recompute"]
 
 
 class Method(Settings):
@@ -19,16 +19,23 @@ class Method(Settings):
     ----------
     batch_norm
         ``frozen``: BatchNorm keeps the source's statistics, scale and shift. ``adapt``: it
-        trains with the blocks it stands in. ``recompute``: its statistics are taken anew from
-        the labelled target examples (Li et al. 2017, AdaBN), then stay, with scale and shift.
+        trains with the blocks it stands in. ``stochastic``: it does, each channel normalised
+        by moving or batch statistics at random (Kou et al. 2020, StochNorm). ``recompute``:
+        its statistics are taken anew from the labelled target examples (Li et al. 2017,
+        AdaBN), then stay, with scale and shift.
     learning_rate
         Instead of the recipe's.
+    wise_ft
+        Share of the fine-tuned weights in an average with theta_0, which carries the probe's
+        head (Wortsman et al. 2022, WiSE-FT): 1 is plain fine-tuning, 0 the probe. It suits
+        `lp_ft` best, whose training starts at that very theta_0.
     """
 
     strategy: AnyStrategy
     penalty: AnyPenalty | None = None
     batch_norm: BatchNormPolicy = "frozen"
     learning_rate: float | None = Field(default=None, gt=0)
+    wise_ft: float | None = Field(default=None, ge=0, le=1)
 
 
 class ScratchSection(Settings):

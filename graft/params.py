@@ -5,9 +5,11 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
+from graft.errors import GraftError
 from graft.evaluation import EvaluateSection
 from graft.finetuning import FinetuneSection
 from graft.methods import Method, ScratchSection
+from graft.networks.base import HEAD
 from graft.networks.registry import AnyNetwork
 from graft.sections import read_whole
 from graft.settings import Identifier, Settings, expected, fault
@@ -49,12 +51,27 @@ class Params(Settings):
                     "the control, which always runs: its settings are the section `scratch`",
                     *("methods", name, "strategy"),
                 )
+            self._check_method(entry, "methods", name)
+        self._check_method(self.scratch.method, "scratch")
         method = self.evaluate.method
         if method != "auto" and method not in self.finetune.methods:
             choices = ["auto", *self.finetune.methods]
             message = f"evaluate.method: unknown {method!r}; {expected(method, choices)}"
             raise fault(message, "evaluate", "method")
         return self
+
+    def _check_method(self, method: Method, *at: str) -> None:
+        """Check what a method asks of the network and of the shared recipe."""
+        where = ".".join(at)
+        try:
+            method.strategy.phases((*self.network.body_blocks, HEAD))
+        except GraftError as error:
+            raise fault(f"{where}.strategy: {error}", *at, "strategy") from None
+        try:
+            if method.penalty:
+                method.penalty.check_batch(self.finetune.training.batch_size)
+        except GraftError as error:
+            raise fault(f"{where}.penalty: {error}", *at, "penalty") from None
 
     @model_validator(mode="after")
     def _check_evaluation(self) -> "Params":

@@ -1,7 +1,7 @@
 """The only training loop: steps of gradient descent on L_tgt + R, compiled once per method."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,9 +12,10 @@ from graft.augmentation import Augmentation
 from graft.errors import GraftError
 from graft.losses import LOSSES, LossName
 from graft.networks.base import Network, block_of
-from graft.penalties.base import Batch, Penalty
+from graft.penalties.base import Arrays, Batch, Penalty
 from graft.schedules import ScheduleName, rates
 from graft.settings import Settings, fault
+from graft.stochastic_norm import with_stochastic_norm
 from graft.strategies.base import Phase
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 STEPS_PER_CALL = 25
 
 Curve = list[tuple[int, float]]
+NormMode = Literal["frozen", "adapt", "stochastic"]
 
 
 class Recipe(Settings):
@@ -55,13 +57,19 @@ class TrainingLoop:
     network
         The network to train, in place.
     phases
-        Which blocks train when, one after the other, with one optimizer.
+        Which blocks train when, one after the other; the optimizer's state lasts.
     recipe
         Steps, rates and the loss.
     penalty, source
         R and the network at theta_0 that it compares with; none by default.
-    adapt_batch_norm
-        Whether BatchNorm trains with its block; otherwise it stays in inference mode.
+    batch_norm
+        ``frozen``: BatchNorm stays in inference mode; ``adapt``: it trains with its block;
+        ``stochastic``: it does, as `graft.stochastic_norm` says.
+
+    Raises
+    ------
+    GraftError
+        Where batches are too small for the penalty, or it has nothing to compare.
     """
 
     def __init__(
@@ -72,24 +80,29 @@ class TrainingLoop:
         penalty: Penalty | None = None,
         source: Network | None = None,
         *,
-        adapt_batch_norm: bool = True,
+        batch_norm: NormMode = "adapt",
     ) -> None:
+        import tensorflow as tf
+
         self.network = network
         self.recipe = recipe
         self._penalty = penalty
         self._source = source
-        trainable = [_trainable(network, phase, adapt_batch_norm) for phase in phases]
-        ever = {path for paths in trainable for path in paths}
-        parameters = [variable for path, variable in network.parameters.items() if path in ever]
-        self._optimizer = _optimizer(recipe)
-        self._optimizer.build(parameters)
-        self._fresh = [variable.numpy() for variable in self._optimizer.variables]
-        self._phases = [
-            (phase, self._compiled(phase, paths))
-            for phase, paths in zip(phases, trainable, strict=True)
-        ]
-        self.trained = frozenset(ever)
+        if penalty is not None:
+            penalty.check_batch(recipe.batch_size)
+        self._watched = penalty.watched(network) if penalty else ()
+        self._forward = network.watched(self._watched)
+        self._seed = tf.Variable([0, 0], trainable=False)
+        self._stochastic = batch_norm == "stochastic"
+        if self._stochastic:
+            self._forward = with_stochastic_norm(self._forward, self._seed)
+        trainable = [_trainable(network, phase, batch_norm != "frozen") for phase in phases]
+        self._phases = list(zip(phases, trainable, strict=True))
+        self.trained = frozenset().union(*trainable)
         """Paths of the tensors that training may move; every other one stays, bit for bit."""
+        self._optimizers = self._built_optimizers()
+        self._fresh = [[v.numpy() for v in each.variables] for each, _ in self._optimizers]
+        self._compiled: list[Any] = []
 
     def fit(
         self,
@@ -97,6 +110,7 @@ class TrainingLoop:
         labels: npt.NDArray[Any],
         rng: np.random.Generator,
         on_steps: Callable[[int], None] | None = None,
+        measured: Arrays | None = None,
     ) -> Curve:
         """Train from the network's present weights with a fresh optimizer.
 
@@ -105,9 +119,11 @@ class TrainingLoop:
         inputs, labels
             Raw inputs and class indices; `inputs` may be memory-mapped.
         rng
-            Draws the order of the examples and the augmentation.
+            Draws the order of the examples, the augmentation and what BatchNorm draws.
         on_steps
             Called with the number of steps done, every `STEPS_PER_CALL` or fewer steps.
+        measured
+            What the penalty measured beforehand, of the same shapes each time.
 
         Returns
         -------
@@ -119,9 +135,16 @@ class TrainingLoop:
         GraftError
             When the objective is no longer a number.
         """
-        for variable, value in zip(self._optimizer.variables, self._fresh, strict=True):
-            variable.assign(value)
+        import tensorflow as tf
+
+        for (optimizer, _), values in zip(self._optimizers, self._fresh, strict=True):
+            for variable, value in zip(optimizer.variables, values, strict=True):
+                variable.assign(value)
+        tensors = {name: tf.constant(array) for name, array in (measured or {}).items()}
+        if not self._compiled:
+            self._compiled = [self._steps_of(*phase, tensors) for phase in self._phases]
         recipe = self.recipe
+        seeds = self._seeds(rng)
         order = example_order(len(inputs), recipe.steps, recipe.batch_size, rng)
         rate = recipe.learning_rate * rates(recipe.schedule, recipe.steps, recipe.warmup_steps)
         one_hot = np.eye(self.network.num_classes, dtype=np.float32)
@@ -130,11 +153,20 @@ class TrainingLoop:
             chosen = order[start:stop]
             images = recipe.augmentation.apply(inputs[chosen.ravel()], rng)
             images = images.reshape(*chosen.shape, *self.network.input_shape)
-            losses = run_steps(images, one_hot[labels[chosen]], rate[start:stop])
+            targets = one_hot[labels[chosen]]
+            losses = run_steps(images, targets, rate[start:stop], seeds[start:stop], tensors)
             curve.append((stop, _finite(float(np.mean(losses.numpy())), stop)))
             if on_steps is not None:
                 on_steps(stop)
         return curve
+
+    def _seeds(self, rng: np.random.Generator) -> npt.NDArray[np.int32]:
+        """Return what StochNorm draws from in each step, (steps, 2)."""
+        shape = (self.recipe.steps, 2)
+        if not self._stochastic:
+            return np.zeros(shape, np.int32)
+        # A child of its own: the batches are those of every other method.
+        return rng.spawn(1)[0].integers(2**31, size=shape, dtype=np.int32)
 
     def _calls(self) -> list[tuple[int, int, Any]]:
         """Cut the steps into calls of the compiled functions, phase by phase."""
@@ -142,14 +174,35 @@ class TrainingLoop:
         ends = np.rint(ends / ends[-1] * self.recipe.steps).astype(int)
         calls = []
         start = 0
-        for end, (_, run_steps) in zip(ends, self._phases, strict=True):
+        for end, run_steps in zip(ends, self._compiled, strict=True):
             while start < end:
                 stop = min(start + STEPS_PER_CALL, int(end))
                 calls.append((start, stop, run_steps))
                 start = stop
         return calls
 
-    def _compiled(self, phase: Phase, trainable: frozenset[str]) -> Any:
+    def _built_optimizers(self) -> "list[tuple[keras.optimizers.Optimizer, frozenset[str]]]":
+        """Return an optimizer, and the paths that are its own, for what each phase adds.
+
+        It keeps its state from phase to phase. Adam's bias correction goes by the number of
+        steps an optimizer has made: were there one for all, the steps of parameters that thaw
+        late would be several times too long.
+        """
+        optimizers = []
+        before: frozenset[str] = frozenset()
+        for _, paths in self._phases:
+            new = paths - before
+            parameters = [v for path, v in self.network.parameters.items() if path in new]
+            if parameters:
+                optimizer = _optimizer(self.recipe)
+                optimizer.build(parameters)
+                optimizers.append((optimizer, new))
+            before |= paths
+        return optimizers
+
+    def _steps_of(
+        self, phase: Phase, trainable: frozenset[str], measured: "Mapping[str, tf.Tensor]"
+    ) -> Any:
         """Return the function that makes the steps of one call, one after the other."""
         import tensorflow as tf
 
@@ -161,15 +214,20 @@ class TrainingLoop:
             tf.TensorSpec((None, size, *self.network.input_shape), tf.uint8),
             tf.TensorSpec((None, size, self.network.num_classes), tf.float32),
             tf.TensorSpec((None,), tf.float32),
+            tf.TensorSpec((None, 2), tf.int32),
+            {name: tf.TensorSpec(value.shape, value.dtype) for name, value in measured.items()},
         ]
 
         @tf.function(input_signature=signature)  # type: ignore[untyped-decorator]
-        def run_steps(inputs: Any, targets: Any, learning_rates: Any) -> Any:
+        def run_steps(
+            inputs: Any, targets: Any, learning_rates: Any, seeds: Any, measured: Any
+        ) -> Any:
             count = tf.shape(learning_rates)[0]
             losses = tf.TensorArray(tf.float32, size=count)
             for step in tf.range(count):
-                self._optimizer.learning_rate.assign(learning_rates[step])
-                loss = self._step(inputs[step], targets[step], variables, factors)
+                self._seed.assign(seeds[step])
+                gradients, loss = self._gradients(inputs[step], targets[step], variables, measured)
+                self._update(variables, gradients, factors, learning_rates[step])
                 losses = losses.write(step, loss)
             return losses.stack()
 
@@ -178,31 +236,52 @@ class TrainingLoop:
             layer.trainable = layer.gamma.path in trainable
         return run_steps.get_concrete_function()
 
-    def _step(
+    def _gradients(
         self,
         inputs: "tf.Tensor",
         targets: "tf.Tensor",
         variables: "list[keras.Variable]",
-        factors: list[float],
-    ) -> "tf.Tensor":
-        """Make one step of gradient descent; return the objective before it."""
+        measured: "Mapping[str, tf.Tensor]",
+    ) -> "tuple[list[tf.Tensor], tf.Tensor]":
+        """Return the gradients of the objective and the objective itself."""
         import tensorflow as tf
 
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([variable.value for variable in variables])
-            features, logits = self.network.outputs(inputs, training=True)
+            features, logits, *outputs = self._forward(inputs, training=True)
             objective = LOSSES[self.recipe.loss](targets, logits)
             if self._penalty is not None and self._source is not None:
-                batch = Batch(inputs, targets, features, logits)
+                maps = dict(zip(self._watched, outputs, strict=True))
+                batch = Batch(inputs, targets, features, logits, maps, measured)
                 objective += self._penalty(self.network, self._source, batch)
-        gradients = tape.gradient(objective, [variable.value for variable in variables])
+        return tape.gradient(objective, [variable.value for variable in variables]), objective
+
+    def _update(
+        self,
+        variables: "list[keras.Variable]",
+        gradients: "list[tf.Tensor]",
+        factors: list[float],
+        rate: "tf.Tensor",
+    ) -> None:
+        """Make one step of gradient descent, each block at its own rate."""
+        import tensorflow as tf
+
         before = [tf.identity(v.value) for v, f in zip(variables, factors, strict=True) if f != 1]
-        self._optimizer.apply(gradients, variables)
+        for optimizer, own in self._optimizers:
+            pairs = [(g, v) for g, v in zip(gradients, variables, strict=True) if v.path in own]
+            if pairs:
+                optimizer.learning_rate.assign(rate)
+                optimizer.apply(*zip(*pairs, strict=True))
         # A block's own rate scales its update, whatever the optimizer made of its gradient.
         slowed = [(v, f) for v, f in zip(variables, factors, strict=True) if f != 1]
         for old, (variable, factor) in zip(before, slowed, strict=True):
             variable.assign(old + factor * (variable.value - old))
-        return objective
+        if self._penalty is not None and self._source is not None:
+            for variable, factor in zip(variables, factors, strict=True):
+                origin = self._source.parameters[variable.path].value
+                value = self._penalty.proximal(variable.path, variable.value, origin, rate * factor)
+                if value is not variable.value:
+                    variable.assign(value)
 
 
 def _finite(objective: float, step: int) -> float:

@@ -5,11 +5,12 @@ from pathlib import Path
 
 from graft import tracking
 from graft.artifacts import load_model
-from graft.datasets.prepared import Card
+from graft.datasets.prepared import Card, read_split
 from graft.errors import reported
 from graft.finetuning import Finetuner, FinetuneSection, cross_validate, finetune_cells
 from graft.methods import Method
 from graft.networks.base import Network
+from graft.penalties.base import SourceTask
 from graft.runtime import start_tensorflow
 from graft.sections import read_declared
 from graft.settings import Identifier, Settings
@@ -18,6 +19,8 @@ from graft.study import read_labelled, write_study
 TARGET = Path("data/prepared/target")
 INITIAL = Path("models/initial")
 FEATURES = Path("data/features")
+SOURCES = Path("data/prepared/sources")
+SOURCE_MODELS = Path("models/sources")
 MODELS = Path("models/finetuned")
 METRICS = Path("metrics/finetune")
 CURVES = Path("metrics/plots/finetune")
@@ -47,6 +50,7 @@ def main(source: str, method: str) -> None:
             Network(load_model(INITIAL / f"{source}.keras")),
             given.methods[method],
             given.finetune.training,
+            read_source(source) if measures_source(given.methods[method]) else None,
         )
         labelled = read_labelled(TARGET / "train", FEATURES / source / "train.npy")
         cells = finetune_cells(
@@ -68,6 +72,23 @@ def main(source: str, method: str) -> None:
                 seed=given.seed,
             ),
         )
+
+
+def measures_source(method: Method) -> bool:
+    """Whether the method's penalty measures something on the source."""
+    return method.penalty is not None and method.penalty.measures != "nothing"
+
+
+def read_source(source: str) -> SourceTask:
+    """Read the source's own model and examples, for the penalties that measure them."""
+    train, validation = (read_split(SOURCES / source / s) for s in ("train", "validation"))
+    return SourceTask(
+        Network(load_model(SOURCE_MODELS / f"{source}.keras")),
+        train.inputs,
+        train.labels,
+        validation.inputs,
+        validation.labels,
+    )
 
 
 if __name__ == "__main__":

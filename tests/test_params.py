@@ -102,6 +102,8 @@ def test_a_named_method_of_one_source_needs_no_folds(load):
 
 
 NETWORKS = "article, resnet, small_cnn"
+STRATEGIES = "full, gradual, layerwise, lp_ft, partial, probe, scratch, surgical"
+PENALTIES = "bss, co_tuning, delta, l1, l1_sp, l2, l2_sp, l2_sp_fisher, lwf"
 KEYS_OF_SECTIONS = (
     "evaluate, finetune, methods, network, scratch, seed, source, sources, target, "
     "train_source, transfer"
@@ -184,12 +186,12 @@ FAULTS = {
     ),
     "unknown strategy": (
         [("{name: probe}", "{name: prob}")],
-        "16: methods.probe.strategy: unknown name 'prob'; expected one of: full, probe, scratch "
+        f"16: methods.probe.strategy: unknown name 'prob'; expected one of: {STRATEGIES} "
         "(did you mean 'probe'?)",
     ),
     "unknown penalty": (
         [("{name: l2_sp, ", "{name: l2sp, ")],
-        "19: methods.l2_sp.penalty: unknown name 'l2sp'; expected one of: l1, l2, l2_sp "
+        f"19: methods.l2_sp.penalty: unknown name 'l2sp'; expected one of: {PENALTIES} "
         "(did you mean 'l2_sp'?)",
     ),
     "unknown method": (
@@ -254,10 +256,42 @@ FAULTS = {
         "24: finetune.folds: received 0 with several source.candidates; the best source is "
         "chosen by cross-validation, so set it to 2 or more",
     ),
+    "a block that the network does not have": (
+        [("{name: probe}", "{name: surgical, block: block4}")],
+        "16: methods.probe.strategy: strategy 'surgical': the network has no block 'block4'; "
+        "expected one of: block1, block2, block3 (did you mean 'block3'?)",
+    ),
+    "more blocks than there are": (
+        [("{name: probe}", "{name: partial, blocks: 4}")],
+        "16: methods.probe.strategy: strategy 'partial': received blocks: 4; the network has 3 "
+        "beside its head: block1, block2, block3; lower it",
+    ),
+    "a share beyond 1": (
+        [("{name: probe}", "{name: probe}\n    wise_ft: 1.5")],
+        "17: methods.probe.wise_ft: input should be less than or equal to 1; received 1.5",
+    ),
+    "a negative strength": (
+        [("strength: 0.01", "strength: -0.01")],
+        "19: methods.l2_sp.penalty.strength: input should be greater than or equal to 0; "
+        "received -0.01",
+    ),
+    "batches of 1 for bss": (
+        [("l2_sp, strength", "bss, strength"), ("steps: 5,", "steps: 5, batch_size: 1,")],
+        "19: methods.l2_sp.penalty: penalty 'bss': received batches of 1; expected a batch_size "
+        "of at least 2; raise finetune.training.batch_size",
+    ),
+    "batches of 1 for the control's bss": (
+        [
+            ("learning_rate: null", "penalty: {name: bss, strength: 1}"),
+            ("steps: 5,", "steps: 5, batch_size: 1,"),
+        ],
+        "25: scratch.penalty: penalty 'bss': received batches of 1; expected a batch_size of at "
+        "least 2; raise finetune.training.batch_size",
+    ),
     "the control with a penalty that needs a source": (
         [("learning_rate: null", "penalty: {name: l2_sp, strength: 1}")],
         "25: scratch: penalty 'l2_sp' compares with a source, which the control does not have; "
-        "expected one of: l1, l2",
+        "expected one of: bss, l1, l2",
     ),
     "the control among the methods": (
         [("{name: full}", "{name: scratch}")],

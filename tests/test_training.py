@@ -239,7 +239,7 @@ def test_a_frozen_batch_norm_stays_to_the_bit_and_normalises_as_in_inference(
 ):
     start = norm_network.weights()
     likelihood = norm_network.probabilities(images)[np.arange(24), labels]
-    loop = TrainingLoop(norm_network, [everything(norm_network)], RECIPE, adapt_batch_norm=False)
+    loop = TrainingLoop(norm_network, [everything(norm_network)], RECIPE, batch_norm="frozen")
     ((_, loss),) = loop.fit(images, labels, seeded())
     changed = moved(start, norm_network.weights())
     assert len(of_batch_norm(start)) == 9 * 4
@@ -276,7 +276,7 @@ def test_a_batch_norm_adapts_in_its_blocks_phases_alone(norm_network, images, la
 
 def test_a_loop_of_its_own_freezes_what_another_one_adapted(norm_network, images, labels):
     adapting = TrainingLoop(norm_network, [everything(norm_network)], RECIPE)
-    frozen = TrainingLoop(norm_network, [everything(norm_network)], RECIPE, adapt_batch_norm=False)
+    frozen = TrainingLoop(norm_network, [everything(norm_network)], RECIPE, batch_norm="frozen")
     start = norm_network.weights()
     frozen.fit(images, labels, seeded())
     assert of_batch_norm(moved(start, norm_network.weights())) == set()

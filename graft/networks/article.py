@@ -1,6 +1,6 @@
 """The small network of the article: one convolution, one pooling, one hidden layer."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from graft.networks.base import Architecture
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 class Article(Architecture):
     """Conv 32 3x3 relu, max-pool 2, flatten, Dense 64 relu, head."""
 
+    body_blocks: ClassVar[tuple[str, ...]] = ("block1", "block2")
     name: Literal["article"] = "article"
     image_size: int = 32
     channels: Literal[1, 3] = 3

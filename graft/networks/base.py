@@ -10,7 +10,7 @@ body's own blocks, ``features`` (where the representation can be read), ``head``
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -33,9 +33,10 @@ class Architecture(Settings, ABC):
     """A kind of network; its fields are what params.yaml says about it.
 
     `image_size` and `channels` are what the body sees: the adapter brings each task's own
-    images to them.
+    images to them. `body_blocks` names the body's blocks, input first, before anything is built.
     """
 
+    body_blocks: ClassVar[tuple[str, ...]]
     name: str
     image_size: int = Field(ge=4, le=1024)
     channels: Literal[1, 3]
@@ -72,11 +73,14 @@ class Network:
     @cached_property
     def outputs(self) -> "keras.Model":
         """The model from raw inputs to the pair (features, logits)."""
+        return self.watched(())
+
+    def watched(self, layers: Sequence[str]) -> "keras.Model":
+        """Return the model from raw inputs to features, logits and the outputs of `layers`."""
         import keras
 
-        features = self.model.get_layer("features").output
-        logits = self.model.get_layer(HEAD).output
-        return keras.Model(self.model.input, [features, logits])
+        names = ("features", HEAD, *layers)
+        return keras.Model(self.model.input, [self.model.get_layer(n).output for n in names])
 
     @cached_property
     def blocks(self) -> tuple[str, ...]:
@@ -105,6 +109,13 @@ class Network:
 
         kind = keras.layers.BatchNormalization
         return [layer for layer in self.model.layers if isinstance(layer, kind)]
+
+    @cached_property
+    def convolutions(self) -> "list[keras.layers.Conv2D]":
+        """The convolutions, from the input to the head."""
+        import keras
+
+        return [layer for layer in self.model.layers if isinstance(layer, keras.layers.Conv2D)]
 
     @property
     def num_classes(self) -> int:

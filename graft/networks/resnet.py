@@ -4,7 +4,7 @@ After He et al. (2016), "Deep Residual Learning for Image Recognition", section 
 residual unit in each of three stages: small enough to train on two processor cores.
 """
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 class ResNet(Architecture):
     """A 3x3 stem and three residual blocks that double the width and halve the size."""
 
+    body_blocks: ClassVar[tuple[str, ...]] = ("stem", "block1", "block2", "block3")
     name: Literal["resnet"] = "resnet"
     image_size: int = Field(default=32, ge=8, le=256)
     channels: Literal[1, 3] = 3

@@ -1,6 +1,6 @@
 """A plain convolutional network for small images, 8x8 to 28x28."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 class SmallCNN(Architecture):
     """Two blocks of two 3x3 convolutions, each closed by a 2x2 max-pooling, and a dense layer."""
 
+    body_blocks: ClassVar[tuple[str, ...]] = ("block1", "block2", "block3")
     name: Literal["small_cnn"] = "small_cnn"
     image_size: int = Field(default=8, ge=4, le=64)
     channels: Literal[1, 3] = 1

@@ -35,7 +35,13 @@ class Strategy(Settings, ABC):
 
     @abstractmethod
     def phases(self, blocks: Sequence[str]) -> tuple[Phase, ...]:
-        """Return the phases of training for a network of `blocks`, input first, head last."""
+        """Return the phases of training for a network of `blocks`, input first, head last.
+
+        Raises
+        ------
+        GraftError
+            Where the strategy speaks of blocks that are not there.
+        """
 
     @property
     def solved_head(self) -> float | None:

@@ -59,8 +59,8 @@ def test_layers_are_named_by_their_blocks(network):
     assert blocks == ["raw", "adapter", *network.blocks[:-1], "features", "head", "probabilities"]
 
 
-def test_blocks_are_what_learns_and_end_in_the_head(network):
-    assert network.blocks[-1] == "head"
+def test_blocks_are_what_learns_and_end_in_the_head(architecture, network):
+    assert network.blocks == (*architecture.body_blocks, "head")
     assert len(network.blocks) > 1
     assert tuple(dict.fromkeys(map(block_of, network.tensors))) == network.blocks
     assert [path for path in network.tensors if block_of(path) == "head"] == [

@@ -1,17 +1,23 @@
 """The contract that every penalty keeps."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from graft.penalties.base import Batch
+from graft.networks.resnet import ResNet
+from graft.networks.small_cnn import SmallCNN
+from graft.penalties.base import Batch, Evidence
 from graft.penalties.registry import PENALTIES
 from graft.strategies.base import Phase
 from graft.training import Recipe, TrainingLoop
 
 RECIPE = Recipe(steps=3, batch_size=8, optimizer="sgd", learning_rate=0.05)
+
+# Of those that look at the source, what is a distance from theta_0 is zero there.
+NO_DISTANCES = {"bss", "co_tuning", "l1", "l2"}
 
 
 @pytest.fixture(params=PENALTIES)
@@ -49,12 +55,31 @@ def target(source):
 
 
 @pytest.fixture
-def batch_of(images, labels):
-    """Return the batch of the first eight images as a network sees it."""
+def evidence(source, task_of, images, labels):
+    task = task_of(ResNet(width=2, image_size=8, channels=1), source)
+    return Evidence(task, source, images, labels)
+
+
+@pytest.fixture(scope="module")
+def known():
+    """What each penalty has measured: the evidence is the same for all tests."""
+    return {}
+
+
+@pytest.fixture
+def batch_of(kind, known, evidence, images, labels):
+    """Return the batch of the first eight images as a network and the penalty see it."""
+    penalty = kind(strength=1)
+    if kind not in known:
+        known[kind] = penalty.measure(evidence)
+    measured = known[kind]
 
     def batch(network):
         targets = np.eye(3, dtype=np.float32)[labels[:8]]
-        return Batch(images[:8], targets, *network.outputs(images[:8], training=False))
+        names = penalty.watched(network)
+        features, logits, *maps = network.watched(names)(images[:8], training=False)
+        watched = dict(zip(names, maps, strict=True))
+        return Batch(images[:8], targets, features, logits, watched, measured)
 
     return batch
 
@@ -86,9 +111,33 @@ def test_it_has_finite_gradients(kind, target, source, batch_of, tensorflow):
     assert all(np.all(np.isfinite(g.numpy())) for g in gradients)
 
 
-def test_what_compares_with_the_source_is_zero_there(kind, source, batch_of):
-    value = float(kind(strength=0.1)(source.copy(), source, batch_of(source)))
-    assert (value == 0) is kind.needs_source
+def test_a_distance_is_zero_at_the_source(kind, source, batch_of):
+    penalty = kind(strength=0.1)
+    value = float(penalty(source.copy(), source, batch_of(source)))
+    assert (value == 0) is (penalty.name not in NO_DISTANCES)
+
+
+def test_measuring_leaves_everything_as_it_was_and_gives_the_same_again(kind, source, evidence):
+    networks = (source, evidence.source.network)
+    before = [network.weights() for network in networks]
+    first, second = (kind(strength=1).measure(evidence) for _ in range(2))
+    assert bool(first) is (kind.measures != "nothing")
+    assert first.keys() == second.keys()
+    for name, array in first.items():
+        assert array.dtype == np.float32, name
+        assert np.all(np.isfinite(array)), name
+        assert array.tobytes() == second[name].tobytes(), name
+    for network, weights in zip(networks, before, strict=True):
+        for path, value in network.weights().items():
+            assert value.tobytes() == weights[path].tobytes(), path
+
+
+@pytest.mark.parametrize("name", [n for n, kind in PENALTIES.items() if kind.measures == "source"])
+def test_what_is_measured_on_the_source_does_not_depend_on_the_labels(name, evidence):
+    penalty = PENALTIES[name](strength=1)
+    fewer = replace(evidence, inputs=evidence.inputs[:3], labels=evidence.labels[:3])
+    one, other = penalty.measure(evidence), penalty.measure(fewer)
+    assert all(np.array_equal(array, other[name]) for name, array in one.items())
 
 
 def test_its_options_survive_being_written_down(kind):
@@ -111,27 +160,37 @@ def test_a_penalty_goes_by_its_name(name):
     assert PENALTIES[name](strength=1).name == name
 
 
-def trained(network, images, labels, penalty=None, source=None):
-    phase = Phase(dict.fromkeys(network.blocks, 1.0))
-    loop = TrainingLoop(network, [phase], RECIPE, penalty, source)
-    curve = loop.fit(images, labels, np.random.default_rng(0))
-    return network.weights(), curve
+@pytest.fixture
+def trained(small_network, task_of, images, labels):
+    """Return a function that trains the plain network from its start under a penalty."""
+    start = small_network.weights()
+
+    def train(penalty=None, source=None):
+        small_network.assign(start)
+        measured = {}
+        if penalty is not None:
+            task = task_of(SmallCNN(width=2), source)
+            measured = penalty.measure(Evidence(task, source, images, labels))
+        phase = Phase(dict.fromkeys(small_network.blocks, 1.0))
+        loop = TrainingLoop(small_network, [phase], RECIPE, penalty, source)
+        curve = loop.fit(images, labels, np.random.default_rng(0), measured=measured)
+        return small_network.weights(), curve
+
+    return train
 
 
-def test_training_moves_the_target_and_never_the_source(kind, small_network, images, labels):
+def test_training_moves_the_target_and_never_the_source(kind, small_network, trained):
     source = small_network.copy()
     before = source.weights()
-    after, _ = trained(small_network, images, labels, kind(strength=0.1), source)
+    after, _ = trained(kind(strength=0.1), source)
     assert all(
         value.tobytes() == before[path].tobytes() for path, value in source.weights().items()
     )
     assert any(value.tobytes() != before[path].tobytes() for path, value in after.items())
 
 
-def test_no_strength_is_no_penalty_to_the_bit(kind, small_network, images, labels):
-    source = small_network.copy()
-    plain, plain_curve = trained(small_network, images, labels)
-    small_network.assign(source.weights())
-    penalised, curve = trained(small_network, images, labels, kind(strength=0.0), source)
+def test_no_strength_is_no_penalty_to_the_bit(kind, small_network, trained):
+    plain, plain_curve = trained()
+    penalised, curve = trained(kind(strength=0.0), small_network.copy())
     assert curve == plain_curve
     assert all(value.tobytes() == plain[path].tobytes() for path, value in penalised.items())

@@ -12,12 +12,15 @@ from graft.strategies.registry import STRATEGIES
 from graft.training import Recipe
 
 BLOCKS = ("stem", "block1", "block2", "block3", "head")
-RECIPE = Recipe(steps=4, batch_size=8, learning_rate=0.01)
+RECIPE = Recipe(steps=5, batch_size=8, learning_rate=0.01)
+
+# What a strategy cannot do without.
+NEEDED = {"surgical": {"block": "block2"}}
 
 
 @pytest.fixture(params=STRATEGIES)
 def strategy(request):
-    return STRATEGIES[request.param]()
+    return STRATEGIES[request.param](**NEEDED.get(request.param, {}))
 
 
 def test_the_shares_of_its_phases_add_up_to_1(strategy):
@@ -58,7 +61,7 @@ def test_it_is_frozen(strategy):
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_a_strategy_goes_by_its_name(name):
-    assert STRATEGIES[name]().name == name
+    assert STRATEGIES[name](**NEEDED.get(name, {})).name == name
 
 
 def test_what_it_does_not_train_stays_to_the_bit_and_it_trains_alike_every_time(
