@@ -12,7 +12,15 @@ from graft import tracking
 from graft.artifacts import load_json, load_model, save_csv, save_json, save_model
 from graft.datasets.prepared import Card, Split, read_split
 from graft.errors import reported
-from graft.evaluation import CELL_COLUMNS, Arm, EvaluateSection, choose, evaluate_arm, headline
+from graft.evaluation import (
+    CELL_COLUMNS,
+    Arm,
+    EvaluateSection,
+    choose,
+    evaluate_arm,
+    headline,
+    refuse_hurt,
+)
 from graft.finetuning import Cell, FinetuneSection
 from graft.labels import Budget
 from graft.networks.base import Network, Weights
@@ -58,23 +66,9 @@ def main() -> None:
     with tracking.run("evaluate", {"seed": given.seed, "evaluate": given.evaluate}) as record:
         test = read_split(TARGET / "test")
         arms = evaluate_arms(given, test)
-        scratch, methods = arms[0], arms[1:]
         labels = card.numeric_budgets()
-        compared = {
-            arm.label: compare(
-                arm.source,
-                arm.method,
-                arm.correct,
-                scratch.correct,
-                labels,
-                seed=given.seed,
-                margin=given.evaluate.margin,
-                confidence=given.evaluate.confidence,
-                resamples=given.evaluate.resamples,
-            )
-            for arm in methods
-        }
-        chosen, reason = choose(methods, given.evaluate.method)
+        compared = compare_arms(given, arms, labels)
+        chosen, reason = choose(arms[1:], given.evaluate.method)
         result = headline(compared[chosen.label], given.evaluate.headline_budget)
         write_tables(arms, compared, labels)
         export(chosen, card, test)
@@ -82,17 +76,19 @@ def main() -> None:
         record.metrics(summary(result))
         console = Console(highlight=False)
         console.print(answer_table(arms, compared, given.evaluate.confidence))
-        hold_rankings_against_gains(given, methods, result, console)
+        hold_rankings_against_gains(given, arms[1:], result, console)
         console.print(
             answer(
                 result,
-                scratch_curve(scratch.correct, labels),
+                scratch_curve(arms[0].correct, labels),
                 labels[result.labels_per_class],
                 margin=given.evaluate.margin,
                 confidence=given.evaluate.confidence,
             )
         )
         console.print(f"{EXPORTED} holds `{chosen.label}`: {reason}.")
+        if given.evaluate.fail_on_hurt:
+            refuse_hurt(result)
 
 
 def evaluate_arms(given: Declared, test: Split) -> list[Arm]:
@@ -113,6 +109,26 @@ def evaluate_arms(given: Declared, test: Split) -> list[Arm]:
             arms.append(arm)
             advance(1)
     return arms
+
+
+def compare_arms(
+    given: Declared, arms: list[Arm], labels: dict[Budget, float]
+) -> dict[str, list[Comparison]]:
+    """Return every arm's comparisons with the control, which comes first, budget by budget."""
+    return {
+        arm.label: compare(
+            arm.source,
+            arm.method,
+            arm.correct,
+            arms[0].correct,
+            labels,
+            seed=given.seed,
+            margin=given.evaluate.margin,
+            confidence=given.evaluate.confidence,
+            resamples=given.evaluate.resamples,
+        )
+        for arm in arms[1:]
+    }
 
 
 def read_cells(study: dict[str, Any], models: Path) -> Iterator[tuple[Cell, Weights, int]]:
