@@ -1,4 +1,4 @@
-"""The command line: `graft check` before training, `graft predict` after it."""
+"""The command line: `graft check`, `graft rank` and `graft predict`."""
 
 import io
 import sys
@@ -11,6 +11,8 @@ import click
 
 from graft import __version__
 from graft.errors import GraftError, reported
+from graft.settings import expected
+from graft.transferability.registry import DEFAULT, SCORES
 
 if TYPE_CHECKING:
     from graft.predicting import Prediction, Result
@@ -72,6 +74,50 @@ def check(params_file: Path, raw: Path) -> None:
     given = params.load(params_file)
     check_data(given, raw)
     click.echo(f"{params_file} is right, and the data are in place.\n\n{overview(given)}")
+
+
+@main.command()
+@click.option(
+    "--by",
+    metavar="SCORE",
+    default=DEFAULT,
+    show_default=True,
+    help=f"The score to rank by: {', '.join(sorted(SCORES))}.",
+)
+@click.option(
+    "--params",
+    "params_file",
+    type=_FILE,
+    default=Path("params.yaml"),
+    show_default=True,
+    help="The study whose source.candidates are ranked.",
+)
+@click.option(
+    "--metrics",
+    type=_FOLDER,
+    default=Path("metrics/transfer"),
+    show_default=True,
+    help="Where the transfer stage wrote its scores.",
+)
+def rank(by: str, params_file: Path, metrics: Path) -> None:
+    """Rank the candidate sources by a score, before anything is fine-tuned.
+
+    `dvc repro transfer` computes the scores from the target's labelled examples; the test split
+    has no part in them. Each stands beside what it gives under permuted labels: a source within
+    that range has shown nothing.
+
+    Example: dvc repro transfer && graft rank --by logme
+    """
+    from rich.console import Console
+
+    from graft import params
+    from graft.transferability.ranking import read_appraisals
+    from graft.transferability.tables import ranking_table
+
+    if by not in SCORES:
+        raise GraftError(f"--by: unknown score {by!r}; {expected(by, SCORES)}")
+    sources = params.load(params_file).source.candidates
+    Console(highlight=False).print(ranking_table(read_appraisals(metrics, sources), by))
 
 
 @main.command()

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from graft.datasets.prepared import Split
+from graft.errors import GraftError
 from graft.finetuning import Cell
 from graft.labels import Budget
 from graft.networks.base import Network, Weights
@@ -41,6 +42,9 @@ class EvaluateSection(Settings):
         The budget that the headline speaks of.
     margin
         Accuracy differences within it count as none.
+    fail_on_hurt
+        Whether the verdict `hurt` makes the stage fail, once everything is written: for use
+        where a worse model must stop what follows.
     """
 
     method: str = "auto"
@@ -48,6 +52,7 @@ class EvaluateSection(Settings):
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     margin: float = Field(default=0.01, ge=0, lt=1)
     resamples: int = Field(default=2000, ge=100, le=1_000_000)
+    fail_on_hurt: bool = False
 
 
 @dataclass
@@ -136,6 +141,15 @@ def headline(comparisons: Sequence[Comparison], budget: Budget | str) -> Compari
     if budget == "smallest":
         return comparisons[0]
     return next(row for row in comparisons if row.labels_per_class == budget)
+
+
+def refuse_hurt(result: Comparison) -> None:
+    """Raise a GraftError where the headline's verdict is `hurt`."""
+    if result.verdict == "hurt":
+        raise GraftError(
+            f"transfer hurt ({100 * result.transfer_gain:+.1f} points), and evaluate.fail_on_hurt "
+            "is true; train from scratch, transfer another way, or set it to false"
+        )
 
 
 def _merit(arm: Arm) -> tuple[float, float]:

@@ -6,20 +6,44 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field, model_validator
 
 from graft.artifacts import array_sha256
 from graft.errors import GraftError
 from graft.networks.base import HEAD, Network, Weights, block_of
-from graft.settings import Settings
+from graft.settings import Settings, expected, fault
+from graft.transferability.registry import SCORES
 
 HeadPolicy = Literal["auto", "transfer", "new"]
 Receipt = dict[str, dict[str, Any]]
 
 
 class TransferSection(Settings):
-    """What becomes of the head when the target starts from the source."""
+    """What becomes of the head when the target starts from the source, and how that is judged.
+
+    Attributes
+    ----------
+    scores
+        Names of transferability scores, or all that can be had.
+    scored_examples
+        At most about so many labelled examples, a stratified share, are scored: time and memory
+        of some scores grow with their square.
+    """
 
     head: HeadPolicy = "auto"
+    scores: Literal["all"] | tuple[str, ...] = "all"
+    scored_examples: int = Field(default=1000, ge=2, le=20_000)
+
+    @model_validator(mode="after")
+    def _check_scores(self) -> "TransferSection":
+        names = () if self.scores == "all" else self.scores
+        for name in names:
+            if name not in SCORES:
+                raise fault(f"scores: unknown name {name!r}; {expected(name, SCORES)}", "scores")
+        if len(set(names)) < len(names):
+            received = ", ".join(names)
+            raise fault(f"scores: received [{received}]; list each name once", "scores")
+        return self
 
 
 def transfer_weights(
@@ -67,6 +91,32 @@ def counts(receipt: Receipt) -> dict[str, int]:
     """Return how many tensors were copied, re-initialised and skipped."""
     fates = Counter(row["fate"] for row in receipt.values())
     return {fate: fates[fate] for fate in ("copied", "reinitialised", "skipped")}
+
+
+def source_probabilities(
+    source: Network, receipt: Receipt, features: npt.NDArray[Any]
+) -> npt.NDArray[np.float64] | None:
+    """Return what the source's own head says of the target's examples, (n, source classes).
+
+    Parameters
+    ----------
+    features
+        Of the target's network at the start, (n, d): the source's own, where its whole body was
+        copied.
+
+    Returns
+    -------
+    array or None
+        None where the source has no head, or its body was not copied whole.
+    """
+    weights = source.weights()
+    kernel, bias = weights.get(f"{HEAD}/kernel"), weights.get(f"{HEAD}/bias")
+    body = [row["fate"] for path, row in receipt.items() if block_of(path) != HEAD]
+    if kernel is None or bias is None or set(body) != {"copied"}:
+        return None
+    logits = features.astype(np.float64) @ kernel.astype(np.float64) + bias
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(odds / odds.sum(axis=1, keepdims=True))
 
 
 def _head_is_transferred(

@@ -4,13 +4,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from rich.console import Console
 
 from graft import tracking
 from graft.artifacts import load_json, load_model, save_csv, save_json, save_model
 from graft.datasets.prepared import Card, Split, read_split
 from graft.errors import reported
-from graft.evaluation import CELL_COLUMNS, Arm, EvaluateSection, choose, evaluate_arm, headline
+from graft.evaluation import (
+    CELL_COLUMNS,
+    Arm,
+    EvaluateSection,
+    choose,
+    evaluate_arm,
+    headline,
+    refuse_hurt,
+)
 from graft.finetuning import Cell, FinetuneSection
 from graft.labels import Budget
 from graft.networks.base import Network, Weights
@@ -22,10 +32,16 @@ from graft.scores.comparison import COLUMNS, Comparison, compare, scratch_curve
 from graft.sections import read_declared
 from graft.settings import Settings
 from graft.sources import SourceSection
+from graft.streams import generator
 from graft.study import keep_only, read_weights
+from graft.transferability.agreement import COLUMNS as RANKING_COLUMNS
+from graft.transferability.agreement import agreements, order_of_gains
+from graft.transferability.ranking import read_appraisals
+from graft.transferability.tables import agreement_table
 
 TARGET = Path("data/prepared/target")
 INITIAL = Path("models/initial")
+TRANSFER = Path("metrics/transfer")
 FINETUNED = Path("models/finetuned")
 STUDIES = Path("metrics/finetune")
 METRICS = Path("metrics")
@@ -50,23 +66,9 @@ def main() -> None:
     with tracking.run("evaluate", {"seed": given.seed, "evaluate": given.evaluate}) as record:
         test = read_split(TARGET / "test")
         arms = evaluate_arms(given, test)
-        scratch, methods = arms[0], arms[1:]
         labels = card.numeric_budgets()
-        compared = {
-            arm.label: compare(
-                arm.source,
-                arm.method,
-                arm.correct,
-                scratch.correct,
-                labels,
-                seed=given.seed,
-                margin=given.evaluate.margin,
-                confidence=given.evaluate.confidence,
-                resamples=given.evaluate.resamples,
-            )
-            for arm in methods
-        }
-        chosen, reason = choose(methods, given.evaluate.method)
+        compared = compare_arms(given, arms, labels)
+        chosen, reason = choose(arms[1:], given.evaluate.method)
         result = headline(compared[chosen.label], given.evaluate.headline_budget)
         write_tables(arms, compared, labels)
         export(chosen, card, test)
@@ -74,16 +76,19 @@ def main() -> None:
         record.metrics(summary(result))
         console = Console(highlight=False)
         console.print(answer_table(arms, compared, given.evaluate.confidence))
+        hold_rankings_against_gains(given, arms[1:], result, console)
         console.print(
             answer(
                 result,
-                scratch_curve(scratch.correct, labels),
+                scratch_curve(arms[0].correct, labels),
                 labels[result.labels_per_class],
                 margin=given.evaluate.margin,
                 confidence=given.evaluate.confidence,
             )
         )
         console.print(f"{EXPORTED} holds `{chosen.label}`: {reason}.")
+        if given.evaluate.fail_on_hurt:
+            refuse_hurt(result)
 
 
 def evaluate_arms(given: Declared, test: Split) -> list[Arm]:
@@ -93,6 +98,7 @@ def evaluate_arms(given: Declared, test: Split) -> list[Arm]:
     for folder in (FINETUNED, STUDIES):
         keep_only(folder, [f"{source}/{method}".strip("/") for source, method in pairs])
     keep_only(INITIAL, sources)
+    keep_only(TRANSFER, sources)
     arms = []
     with progress("evaluating", len(pairs)) as advance:
         for source, method in pairs:
@@ -103,6 +109,26 @@ def evaluate_arms(given: Declared, test: Split) -> list[Arm]:
             arms.append(arm)
             advance(1)
     return arms
+
+
+def compare_arms(
+    given: Declared, arms: list[Arm], labels: dict[Budget, float]
+) -> dict[str, list[Comparison]]:
+    """Return every arm's comparisons with the control, which comes first, budget by budget."""
+    return {
+        arm.label: compare(
+            arm.source,
+            arm.method,
+            arm.correct,
+            arms[0].correct,
+            labels,
+            seed=given.seed,
+            margin=given.evaluate.margin,
+            confidence=given.evaluate.confidence,
+            resamples=given.evaluate.resamples,
+        )
+        for arm in arms[1:]
+    }
 
 
 def read_cells(study: dict[str, Any], models: Path) -> Iterator[tuple[Cell, Weights, int]]:
@@ -129,6 +155,32 @@ def write_tables(
     ]
     columns = ("method", "labels_per_class", "repeat", "accuracy")
     save_csv(PLOTS / "accuracy_over_labels.csv", columns, points)
+
+
+def hold_rankings_against_gains(
+    given: Declared, methods: list[Arm], result: Comparison, console: Console
+) -> None:
+    """Write ranking.csv; with several sources, print its rows for the headline."""
+    sources = given.source.candidates
+    appraisals = read_appraisals(TRANSFER, sources)
+    correct: dict[tuple[str, Budget], dict[str, npt.NDArray[np.bool_]]] = {}
+    for arm in methods:
+        for budget, right in arm.correct.items():
+            correct.setdefault((arm.method, budget), {})[arm.source] = right
+    rows = agreements(
+        appraisals,
+        correct,
+        generator(given.seed, "agreement"),
+        confidence=given.evaluate.confidence,
+        resamples=given.evaluate.resamples,
+    )
+    save_csv(METRICS / "ranking.csv", RANKING_COLUMNS, [row.row() for row in rows])
+    headline_cell = result.method, result.labels_per_class
+    shown = [row for row in rows if (row.method, row.labels_per_class) == headline_cell]
+    if shown:
+        realised = order_of_gains(sources, correct[headline_cell])
+        confidence = given.evaluate.confidence
+        console.print(agreement_table(shown, appraisals, realised, confidence))
 
 
 def export(chosen: Arm, card: Card, test: Split) -> None:

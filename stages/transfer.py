@@ -1,19 +1,39 @@
-"""Initialise the target's network with the source's weights; extract the features."""
+"""Initialise the target's network with the source's weights; extract and appraise the features."""
 
 import sys
 from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+from rich.console import Console
 
 from graft import tracking
-from graft.artifacts import load_class_names, load_model, save_array, save_json, save_model
+from graft.artifacts import (
+    load_array,
+    load_class_names,
+    load_model,
+    save_array,
+    save_json,
+    save_model,
+)
 from graft.datasets.prepared import Card, read_split
 from graft.errors import reported
+from graft.labels import labelled
 from graft.networks.base import Network
 from graft.networks.registry import AnyNetwork
 from graft.runtime import start_tensorflow
 from graft.sections import read_declared
 from graft.settings import Settings
 from graft.streams import integer
-from graft.transferring import TransferSection, counts, transfer_weights
+from graft.transferability.appraisal import Appraisal, appraise, rows_to_score
+from graft.transferability.representation import Representation
+from graft.transferability.tables import appraisal_table
+from graft.transferring import (
+    TransferSection,
+    counts,
+    source_probabilities,
+    transfer_weights,
+)
 
 TARGET = Path("data/prepared/target")
 SOURCES = Path("models/sources")
@@ -44,18 +64,42 @@ def main(source: str) -> None:
             seed=integer(given.seed, "initial weights", "target", source),
             kind=card.kind,
         )
+        trained = Network(load_model(model))
         receipt = transfer_weights(
-            Network(load_model(model)),
+            trained,
             network,
             source_classes=load_class_names(model),
             target_classes=card.class_names,
             head=given.transfer.head,
         )
         features = network.features(read_split(TARGET / "train").inputs)
+        probabilities = source_probabilities(trained, receipt, features)
+        appraisals, examples = score(given, card, features, probabilities)
         save_model(INITIAL / f"{source}.keras", network.model, card.class_names)
         save_array(FEATURES / source / "train.npy", features)
-        save_json(METRICS / f"{source}.json", {**counts(receipt), "receipt": receipt})
-        record.metrics(counts(receipt))
+        scores = {name: appraisal.row() for name, appraisal in appraisals.items()}
+        metrics = {**counts(receipt), "examples": examples, "transferability": scores}
+        save_json(METRICS / f"{source}.json", {**metrics, "receipt": receipt})
+        record.metrics(metrics)
+        Console(highlight=False).print(appraisal_table(source, appraisals, examples))
+
+
+def score(
+    given: Declared,
+    card: Card,
+    features: npt.NDArray[Any],
+    probabilities: npt.NDArray[Any] | None,
+) -> tuple[dict[str, Appraisal], int]:
+    """Appraise the labelled examples of the largest budget, first repeat; return their number."""
+    labels = read_split(TARGET / "train").labels
+    ranks = load_array(TARGET / "train" / "label_ranks.npy")[0]
+    rows = labelled(ranks, card.labels_per_class[-1])
+    rows = rows[rows_to_score(labels[rows], ranks[rows], given.transfer.scored_examples)]
+    representation = Representation(
+        features[rows], None if probabilities is None else probabilities[rows]
+    )
+    appraisals = appraise(representation, labels[rows], given.transfer.scores, seed=given.seed)
+    return appraisals, len(rows)
 
 
 if __name__ == "__main__":

@@ -82,6 +82,9 @@ def test_a_stage_declares_the_code_that_it_imports(stage):
     needed = closure(f"stages/{stage}.py")
     covered = declared_code(stage)
     missing = needed.difference(*covered.values())
+    # `prepare` checks every section of params.yaml, so it declares the package whole.
+    whole = covered.pop("graft") if stage == "prepare" else set()
+    missing -= whole
     superfluous = {file for files in covered.values() for file in files} - needed
     superfluous = {f for f in superfluous if not (ROOT / f).is_file() or not is_docstring_alone(f)}
     wrong = missing | superfluous

@@ -1,8 +1,11 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 from graft.datasets.prepared import Split
-from graft.evaluation import CELL_COLUMNS, Arm, choose, evaluate_arm, headline
+from graft.errors import GraftError
+from graft.evaluation import CELL_COLUMNS, Arm, choose, evaluate_arm, headline, refuse_hurt
 from graft.finetuning import Cell
 from graft.scores.comparison import Comparison
 from graft.scores.registry import SCORES
@@ -68,6 +71,17 @@ def comparison(budget):
 def test_the_headline_speaks_of_one_budget(budget, place):
     comparisons = [comparison(1), comparison(5), comparison("all")]
     assert headline(comparisons, budget) is comparisons[place]
+
+
+@pytest.mark.parametrize("verdict", ["helped", "equivalent", "inconclusive"])
+def test_what_did_not_hurt_is_not_refused(verdict):
+    refuse_hurt(dataclasses.replace(comparison(1), verdict=verdict))
+
+
+def test_what_hurt_is_refused():
+    hurt = dataclasses.replace(comparison(1), verdict="hurt", transfer_gain=-0.0425)
+    with pytest.raises(GraftError, match=r"^transfer hurt \(-4\.2 points\), and evaluate\.fail_on"):
+        refuse_hurt(hurt)
 
 
 def test_an_arm_is_called_by_source_and_method():

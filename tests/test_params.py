@@ -72,6 +72,7 @@ def test_what_is_not_given_has_its_default(load):
     assert given.target.labels_per_class == (1, 5, "all")
     assert (given.target.repeats, given.target.test_fraction) == (5, 0.5)
     assert (given.source.validation_fraction, given.transfer.head) == (0.1, "auto")
+    assert (given.transfer.scores, given.transfer.scored_examples) == ("all", 1000)
     assert given.train_source.learning_rate == 0.001
     assert (given.train_source.optimizer, given.train_source.batch_size) == ("adam", 32)
     assert given.methods["probe"].batch_norm == "frozen"
@@ -208,6 +209,19 @@ FAULTS = {
     "unknown source": (
         [("candidates: [low]", "candidates: [lo]")],
         "7: source.candidates: 'lo' is not in sources; expected one of: low (did you mean 'low'?)",
+    ),
+    "unknown transferability score": (
+        [("evaluate:\n", "transfer:\n  scores: [knn, logm]\nevaluate:\n")],
+        "27: transfer: scores: unknown name 'logm'; expected one of: gbc, h_score, knn, leep, "
+        "logme, nce, parc, regularized_h_score, ridge_probe, transrate (did you mean 'logme'?)",
+    ),
+    "a transferability score twice": (
+        [("evaluate:\n", "transfer:\n  scores: [knn, knn]\nevaluate:\n")],
+        "27: transfer: scores: received [knn, knn]; list each name once",
+    ),
+    "a transferability score that is no list": (
+        [("evaluate:\n", "transfer:\n  scores: knn\nevaluate:\n")],
+        "27: transfer.scores: input should be 'all' or expected a list; received 'knn'",
     ),
     "one class": (
         [("classes: [0, 1, 2]", "classes: [0]")],

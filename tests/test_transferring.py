@@ -5,7 +5,7 @@ import pytest
 
 from graft.errors import GraftError
 from graft.networks.small_cnn import SmallCNN
-from graft.transferring import counts, transfer_weights
+from graft.transferring import counts, source_probabilities, transfer_weights
 
 SOURCE_CLASSES = ("ant", "bee", "cow")
 BODY = [f"block{b}_conv{n}/{p}" for b in (1, 2) for n in (1, 2) for p in ("kernel", "bias")]
@@ -180,3 +180,31 @@ def test_networks_that_share_no_tensor_are_refused(source):
     assert all(
         value.tobytes() == before[path].tobytes() for path, value in target.weights().items()
     )
+
+
+def test_the_sources_head_speaks_of_the_targets_images_through_the_copied_body(source):
+    target = SmallCNN(width=2).build((8, 8, 1), 2, seed=9)
+    images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1), np.uint8)
+    receipt = transfer(source, target, ("dog", "elk"))
+    given = source_probabilities(source, receipt, target.features(images))
+    assert given.shape == (5, 3)
+    np.testing.assert_allclose(given, source.probabilities(images), rtol=1e-4, atol=1e-7)
+
+
+def test_probabilities_of_large_logits_are_no_nan(source):
+    receipt = transfer(source, target_of(("ant", "dog")), ("ant", "dog"))
+    given = source_probabilities(source, receipt, np.full((2, 8), 1e4, np.float32))
+    np.testing.assert_allclose(given.sum(axis=1), 1)
+
+
+def test_a_source_without_a_head_says_nothing_of_the_targets_images(source):
+    receipt = transfer(source, target_of(("ant", "dog")), ("ant", "dog"))
+    for path in HEAD:
+        source.tensors.pop(path)
+    assert source_probabilities(source, receipt, np.ones((2, 8), np.float32)) is None
+
+
+def test_a_body_that_was_not_copied_whole_says_nothing_either(source):
+    receipt = transfer(source, target_of(("ant", "dog")), ("ant", "dog"))
+    receipt[BODY[0]]["fate"] = "reinitialised"
+    assert source_probabilities(source, receipt, np.ones((2, 8), np.float32)) is None

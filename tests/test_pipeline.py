@@ -1,0 +1,212 @@
+"""The pipeline as a user runs it: DVC, in a repository of its own, on a tiny study."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+BIN = Path(sys.executable).parent
+
+pytestmark = pytest.mark.xdist_group("pipeline")
+
+STUDY = """\
+seed: 0
+sources:
+  low:
+    dataset: {name: handwritten-digits}
+    classes: [0, 1, 2]
+  printed:
+    dataset: {name: printed-digits, per_class: 12}
+source: {candidates: [low, printed]}
+target:
+  dataset: {name: handwritten-digits}
+  classes: [7, 8, 9]
+  labels_per_class: [1, 3]
+  repeats: 2
+network: {name: small_cnn, width: 2}
+train_source: {steps: 5, learning_rate: 0.01}
+transfer: {scores: [knn, logme]}
+methods:
+  probe:
+    strategy: {name: probe}
+  l2_sp:
+    strategy: {name: full}
+    penalty: {name: l2_sp, strength: 0.01}
+finetune:
+  methods: [probe, l2_sp]
+  folds: 3
+  training: {steps: 4, batch_size: 4, learning_rate: 0.01}
+evaluate: {resamples: 200}
+"""
+
+STAGES = {
+    "prepare",
+    "train_source@low",
+    "train_source@printed",
+    "scratch",
+    "transfer@low",
+    "transfer@printed",
+    "finetune@low-probe",
+    "finetune@low-l2_sp",
+    "finetune@printed-probe",
+    "finetune@printed-l2_sp",
+    "evaluate",
+}
+
+
+class Project:
+    """A clone of this project with the tiny study in it."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def run(self, *command, check=True):
+        return subprocess.run(
+            command,
+            cwd=self.folder,
+            env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"},
+            capture_output=True,
+            text=True,
+            check=check,
+        )
+
+    def repro(self, *options):
+        """Run `dvc repro`; return which stages ran, and what was printed."""
+        output = self.run("dvc", "repro", *options).stdout
+        ran = {line.split("'")[1] for line in output.splitlines() if line.startswith("Running st")}
+        return ran, output
+
+    def change(self, old, new):
+        path = self.folder / "params.yaml"
+        text = path.read_text(encoding="utf-8")
+        assert text.count(old) == 1
+        path.write_text(text.replace(old, new), encoding="utf-8")
+
+    def read(self, path):
+        return (self.folder / path).read_text(encoding="utf-8")
+
+    def rows(self, path):
+        return list(csv.DictReader(self.read(path).splitlines()))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A repository in which the study ran once."""
+    folder = tmp_path_factory.mktemp("pipeline") / "study"
+    kept = [".dvcignore", ".gitignore", "dvc.yaml", "graft", "stages", ".dvc/config", ".dvc/plots"]
+    for name in kept:
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, target)
+    (folder / "data/raw").mkdir(parents=True)
+    (folder / "data/raw/.gitkeep").touch()
+    (folder / "params.yaml").write_text(STUDY, encoding="utf-8")
+    made = Project(folder)
+    made.run("git", "init", "-q")
+    made.run("git", "add", "-A")
+    author = ("-c", "user.name=someone", "-c", "user.email=someone@example.org")
+    made.run("git", *author, "commit", "-q", "-m", "Start")
+    made.first = made.repro()
+    return made
+
+
+def test_the_first_run_runs_every_stage_and_ends_with_the_answer(project):
+    ran, output = project.first
+    assert ran == STAGES
+    assert "With 1 label per class" in output
+    assert "models/target.keras holds" in output
+
+
+def test_the_answer_has_the_keys_that_others_read(project):
+    answer = json.loads(project.read("metrics/evaluate.json"))
+    assert list(answer) == [
+        "verdict",
+        "source",
+        "method",
+        "labels_per_class",
+        "target_accuracy",
+        "scratch_accuracy",
+        "transfer_gain",
+        "transfer_gain_low",
+        "transfer_gain_high",
+        "labels_saved",
+    ]
+    gain = answer["target_accuracy"] - answer["scratch_accuracy"]
+    assert answer["transfer_gain"] == pytest.approx(gain)
+    assert answer["transfer_gain_low"] <= gain <= answer["transfer_gain_high"]
+
+
+def test_every_cell_has_its_row(project):
+    rows = project.rows("metrics/cells.csv")
+    columns = "source method labels_per_class repeat accuracy balanced_accuracy macro_f1 log_loss"
+    assert list(rows[0]) == [*columns.split(), "ece", "steps"]
+    arms = {("", "scratch"), *((s, m) for s in ("low", "printed") for m in ("probe", "l2_sp"))}
+    expected = {(*arm, budget, repeat) for arm in arms for budget in "13" for repeat in "01"}
+    names = ("source", "method", "labels_per_class", "repeat")
+    assert {tuple(row[name] for name in names) for row in rows} == expected
+    assert len(rows) == len(expected)
+
+
+def test_the_exported_model_needs_no_graft(project):
+    script = """
+import sys, json, zipfile, keras, numpy as np
+model = keras.models.load_model("models/target.keras")
+names = json.load(zipfile.ZipFile("models/target.keras").open("metadata.json"))["class_names"]
+probabilities = model.predict(np.zeros((2, 8, 8, 1), np.uint8), verbose=0)
+assert not any(name.split(".")[0] == "graft" for name in sys.modules)
+print(names, probabilities.shape, probabilities.sum(axis=1).round(5))
+"""
+    output = project.run(sys.executable, "-c", script).stdout
+    assert output.strip() == "['7', '8', '9'] (2, 3) [1. 1.]"
+
+
+def test_every_stage_left_a_finished_run(project):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{project.folder}/mlflow.db")
+    experiment = client.get_experiment_by_name("graft")
+    runs = client.search_runs([experiment.experiment_id])
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    arms = {
+        (r.data.tags["stage"], r.data.tags.get("source"), r.data.tags.get("method")) for r in runs
+    }
+    assert ("finetune", "printed", "l2_sp") in arms
+    assert len(runs) == len(arms) == len(STAGES)
+
+
+def test_nothing_runs_the_second_time_and_the_lock_is_the_same_when_forced(project):
+    lock = project.read("dvc.lock")
+    ran, output = project.repro()
+    assert ran == set()
+    assert "Data and pipelines are up to date" in output
+    assert project.repro("--force")[0] == STAGES
+    assert project.read("dvc.lock") == lock
+
+
+def test_a_change_of_one_method_runs_that_method_alone(project):
+    project.change("strength: 0.01", "strength: 0.02")
+    assert project.repro()[0] == {"finetune@low-l2_sp", "finetune@printed-l2_sp", "evaluate"}
+
+
+def test_what_is_no_longer_named_is_not_evaluated(project):
+    project.change("methods: [probe, l2_sp]", "methods: [probe]")
+    assert project.repro()[0] == {"evaluate"}
+    assert not (project.folder / "models/finetuned/low/l2_sp").exists()
+    assert {row["method"] for row in project.rows("metrics/cells.csv")} == {"scratch", "probe"}
+
+
+def test_a_wrong_parameter_stops_the_run_before_anything_is_written(project):
+    project.change("repeats: 2", "repeat: 2")
+    before = project.read("data/prepared/target/card.json")
+    result = project.run(sys.executable, "-m", "stages.prepare", check=False)
+    assert result.returncode == 2
+    assert result.stderr.startswith("graft: params.yaml:13: target: unknown key 'repeat'")
+    assert "Traceback" not in result.stderr
+    assert project.read("data/prepared/target/card.json") == before
