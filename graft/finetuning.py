@@ -28,7 +28,7 @@ class FinetuneSection(Settings):
     """The methods in use, how each cell trains, and the folds by which `auto` chooses."""
 
     methods: tuple[Identifier, ...] = Field(min_length=1)
-    folds: int = Field(default=5, ge=0, le=100)
+    folds: int = Field(ge=0, le=100)
     training: Recipe
 
     @model_validator(mode="after")

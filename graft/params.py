@@ -20,7 +20,11 @@ from graft.transferring import TransferSection
 
 
 class Params(Settings):
-    """The whole of params.yaml."""
+    """The whole of params.yaml.
+
+    Every section is required, if only as ``{}``: DVC fails at a stage whose declared parameters
+    are not in the file.
+    """
 
     seed: int = Field(ge=0, lt=2**32)
     sources: dict[Identifier, Task]
@@ -28,11 +32,11 @@ class Params(Settings):
     target: TargetTask
     network: AnyNetwork
     train_source: Recipe
-    scratch: ScratchSection = ScratchSection()
-    transfer: TransferSection = TransferSection()
+    scratch: ScratchSection
+    transfer: TransferSection
     methods: dict[Identifier, Method]
     finetune: FinetuneSection
-    evaluate: EvaluateSection = EvaluateSection()
+    evaluate: EvaluateSection
 
     @model_validator(mode="after")
     def _check_names(self) -> "Params":

@@ -55,7 +55,7 @@ class Declared(Settings):
     seed: int
     source: SourceSection
     finetune: FinetuneSection
-    evaluate: EvaluateSection = EvaluateSection()
+    evaluate: EvaluateSection
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ class Declared(Settings):
 
     seed: int
     network: AnyNetwork
-    scratch: ScratchSection = ScratchSection()
+    scratch: ScratchSection
     finetune: FinetuneSection
 
 

@@ -47,7 +47,7 @@ class Declared(Settings):
 
     seed: int
     network: AnyNetwork
-    transfer: TransferSection = TransferSection()
+    transfer: TransferSection
 
 
 def main(source: str) -> None:

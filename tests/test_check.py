@@ -31,7 +31,11 @@ methods:
   spare: {strategy: {name: full}}
 finetune:
   methods: [full, probe]
+  folds: 5
   training: {steps: 10, learning_rate: 0.001}
+scratch: {}
+transfer: {}
+evaluate: {}
 """
 
 OVERVIEW = """\

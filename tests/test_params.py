@@ -39,6 +39,7 @@ scratch:
 evaluate:
   method: auto
   headline_budget: smallest
+transfer: {}
 """
 
 
@@ -211,17 +212,21 @@ FAULTS = {
         "7: source.candidates: 'lo' is not in sources; expected one of: low (did you mean 'low'?)",
     ),
     "unknown transferability score": (
-        [("evaluate:\n", "transfer:\n  scores: [knn, logm]\nevaluate:\n")],
-        "27: transfer: scores: unknown name 'logm'; expected one of: gbc, h_score, knn, leep, "
+        [("transfer: {}", "transfer:\n  scores: [knn, logm]")],
+        "30: transfer: scores: unknown name 'logm'; expected one of: gbc, h_score, knn, leep, "
         "logme, nce, parc, regularized_h_score, ridge_probe, transrate (did you mean 'logme'?)",
     ),
     "a transferability score twice": (
-        [("evaluate:\n", "transfer:\n  scores: [knn, knn]\nevaluate:\n")],
-        "27: transfer: scores: received [knn, knn]; list each name once",
+        [("transfer: {}", "transfer:\n  scores: [knn, knn]")],
+        "30: transfer: scores: received [knn, knn]; list each name once",
     ),
     "a transferability score that is no list": (
-        [("evaluate:\n", "transfer:\n  scores: knn\nevaluate:\n")],
-        "27: transfer.scores: input should be 'all' or expected a list; received 'knn'",
+        [("transfer: {}", "transfer:\n  scores: knn")],
+        "30: transfer.scores: input should be 'all' or expected a list; received 'knn'",
+    ),
+    "a section that DVC would miss": (
+        [("transfer: {}\n", "")],
+        "1: 'transfer' is missing; it has no default",
     ),
     "one class": (
         [("classes: [0, 1, 2]", "classes: [0]")],

@@ -42,6 +42,7 @@ finetune:
   methods: [probe, l2_sp]
   folds: 3
   training: {steps: 4, batch_size: 4, learning_rate: 0.01}
+scratch: {}
 evaluate: {resamples: 200}
 """
 

@@ -179,7 +179,10 @@ target: {dataset: {name: handwritten-digits}, labels_per_class: [1]}
 network: {name: small_cnn}
 train_source: {steps: 1, learning_rate: 0.1}
 methods: {probe: {strategy: {name: probe}}}
-finetune: {methods: [probe], training: {steps: 1, learning_rate: 0.1}}
+finetune: {methods: [probe], folds: 2, training: {steps: 1, learning_rate: 0.1}}
+scratch: {}
+transfer: {}
+evaluate: {}
 """
     path = folder / "params.yaml"
     path.write_text(text)
