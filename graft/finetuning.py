@@ -10,6 +10,7 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from graft.averaging import averaged
+from graft.compute import Precision
 from graft.head import solve_head
 from graft.labels import Budget, folds, labelled
 from graft.methods import Method
@@ -91,6 +92,8 @@ class Finetuner:
         Steps and rates, shared by all methods.
     source
         The source task, for a penalty that measures something on it.
+    precision
+        What the body's layers compute in while they train.
     """
 
     def __init__(
@@ -99,6 +102,8 @@ class Finetuner:
         method: Method,
         recipe: Recipe,
         source: SourceTask | None = None,
+        *,
+        precision: Precision = "float32",
     ) -> None:
         self.network = network
         self.method = method
@@ -107,6 +112,7 @@ class Finetuner:
             if method.learning_rate
             else recipe
         )
+        self._precision = precision
         self._initial = network.weights()
         self._source_task = source
         self._theta_0 = network.copy() if method.penalty else None
@@ -214,6 +220,7 @@ class Finetuner:
             batch_norm="frozen"
             if self.method.batch_norm == "recompute"
             else self.method.batch_norm,
+            precision=self._precision,
         )
 
 

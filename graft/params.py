@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
+from graft.compute import ComputeSection
 from graft.errors import GraftError
 from graft.evaluation import EvaluateSection
 from graft.finetuning import FinetuneSection
@@ -37,6 +38,7 @@ class Params(Settings):
     methods: dict[Identifier, Method]
     finetune: FinetuneSection
     evaluate: EvaluateSection
+    compute: ComputeSection
 
     @model_validator(mode="after")
     def _check_names(self) -> "Params":

@@ -6,15 +6,23 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from graft.compute import Device
+from graft.errors import GraftError
+
 # Packages that Keras imports for wrappers and plots of its own wherever they are installed.
 # Without them its import takes half the time and a fifth less memory.
 _NEEDLESS = ("matplotlib", "pandas", "scipy", "sklearn")
 
 
-def start_tensorflow() -> None:
+def start_tensorflow(device: Device = "auto") -> None:
     """Import TensorFlow without its start-up notices and with deterministic operations.
 
     Call it before anything else imports TensorFlow: it reads these settings on import.
+
+    Raises
+    ------
+    GraftError
+        When `device` is ``gpu`` and there is none.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -22,6 +30,26 @@ def start_tensorflow() -> None:
         import tensorflow as tf
     tf.get_logger().setLevel("ERROR")
     tf.config.experimental.enable_op_determinism()
+    # A GPU would round the factors of float32 products to 10 bits.
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    _choose(device)
+
+
+def _choose(device: Device) -> None:
+    import tensorflow as tf
+
+    if device == "cpu":
+        tf.config.set_visible_devices([], "GPU")
+        return
+    gpus = tf.config.get_visible_devices("GPU")
+    if device == "gpu" and not gpus:
+        raise GraftError(
+            "compute.device: received gpu, but TensorFlow sees no GPU here; expected auto or cpu, "
+            "or a GPU with its driver and `pip install 'tensorflow[and-cuda]'`"
+        )
+    for gpu in gpus:
+        # TensorFlow would take all of its memory, and the next process would get none.
+        tf.config.experimental.set_memory_growth(gpu, True)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
+from graft.compute import Precision
 from graft.datasets.prepared import Split
 from graft.networks.base import Network
 from graft.progress import progress
@@ -23,7 +24,13 @@ class SourceSection(Settings):
 
 
 def train_source(
-    network: Network, train: Split, validation: Split, recipe: Recipe, rng: np.random.Generator
+    network: Network,
+    train: Split,
+    validation: Split,
+    recipe: Recipe,
+    rng: np.random.Generator,
+    *,
+    precision: Precision = "float32",
 ) -> tuple[dict[str, Any], list[tuple[int, float, float]]]:
     """Train every weight of `network`, in place, from its present weights.
 
@@ -35,7 +42,7 @@ def train_source(
         Metrics by name, and the learning curve as (step, mean loss since the last point,
         validation accuracy).
     """
-    loop = TrainingLoop(network, Full().phases(network.blocks), recipe)
+    loop = TrainingLoop(network, Full().phases(network.blocks), recipe, precision=precision)
     shown: dict[int, float] = {}
     interval = max(1, recipe.steps // CURVE_POINTS)
     with progress("training the source", recipe.steps) as advance:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from graft import tracking
+from graft.compute import ComputeSection, precision_here
 from graft.datasets.prepared import Card
 from graft.errors import reported
 from graft.finetuning import Finetuner, FinetuneSection, finetune_cells
@@ -27,18 +28,20 @@ class Declared(Settings):
     network: AnyNetwork
     scratch: ScratchSection
     finetune: FinetuneSection
+    compute: ComputeSection
 
 
 def main() -> None:
     """Train every label budget and repeat from random weights."""
     given = read_declared(Path("params.yaml"), Declared)
-    start_tensorflow()
+    start_tensorflow(given.compute.device)
     card = Card.read(TARGET)
     recorded = {
         "seed": given.seed,
         "network": given.network,
         "scratch": given.scratch,
         "training": given.finetune.training,
+        "compute": given.compute.chosen(),
     }
     with tracking.run("scratch", recorded, method="scratch") as record:
         networks = [
@@ -51,7 +54,12 @@ def main() -> None:
             for repeat in range(card.repeats)
         ]
         cells = finetune_cells(
-            Finetuner(networks[0], given.scratch.method, given.finetune.training),
+            Finetuner(
+                networks[0],
+                given.scratch.method,
+                given.finetune.training,
+                precision=precision_here(given.compute.precision),
+            ),
             read_labelled(TARGET / "train"),
             card.labels_per_class,
             card.repeats,
