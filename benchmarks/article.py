@@ -47,7 +47,7 @@ def main() -> None:
 def prepare(folder: Path, images: Path, epochs: int, per_class: int) -> None:
     """Write graft's prepared data, and the same images as the arrays that the script reads."""
     steps = max(1, epochs * per_class * len(CIFAR10) // 64)
-    write(folder, photo_study(images, labels_per_class=(per_class,), steps=steps), images)
+    write(folder, photo_study(images.name, labels_per_class=(per_class,), steps=steps), images)
     python("-m", "stages.prepare", cwd=folder)
     source = folder / "data/prepared/sources/photos"
     # Keras validates on the last fifth: here, on what graft validates on.

@@ -40,7 +40,7 @@ def prepare(folder: Path, images: Path) -> Cost:
     """Run the stage on six classes as the source and four as the target."""
     if not folder.exists():
         study = photo_study(
-            images,
+            images.name,
             source=CIFAR10[:6],
             target=CIFAR10[6:],
             labels_per_class=(5, "all"),

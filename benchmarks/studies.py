@@ -34,7 +34,7 @@ def made_up_images(path: Path, per_class: int) -> Path:
 
 
 def photo_study(
-    images: Path,
+    images: str,
     *,
     source: tuple[str, ...] = CIFAR10,
     target: tuple[str, ...] = CIFAR10,
@@ -44,7 +44,7 @@ def photo_study(
     methods: tuple[str, ...] = ("full",),
 ) -> dict[str, Any]:
     """Return a study from classes of a zip to classes of the same zip, as params.yaml has it."""
-    dataset = {"name": "images", "path": images.name, "image_size": 32}
+    dataset = {"name": "images", "path": images, "image_size": 32}
     recipe = {"steps": steps, "batch_size": 64, "learning_rate": 0.001, "schedule": "constant"}
     return {
         "seed": 0,
@@ -67,9 +67,15 @@ def photo_study(
     }
 
 
+def write_params(folder: Path, study: dict[str, Any]) -> None:
+    """Write params.yaml."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "params.yaml").write_text(yaml.safe_dump(study, sort_keys=False), encoding="utf-8")
+
+
 def write(folder: Path, study: dict[str, Any], images: Path) -> None:
-    """Write params.yaml in `folder`, and a link to the zip where the study looks for it."""
+    """Write params.yaml, and a link to the zip where the study looks for it."""
+    write_params(folder, study)
     raw = folder / "data/raw"
     raw.mkdir(parents=True, exist_ok=True)
     (raw / images.name).symlink_to(images)
-    (folder / "params.yaml").write_text(yaml.safe_dump(study, sort_keys=False), encoding="utf-8")

@@ -21,7 +21,11 @@ def cell():
     model = keras.models.clone_model(source)
     model.set_weights(source.get_weights())
     rate = keras.optimizers.schedules.CosineDecay(0.0, steps, warmup_target=0.001, warmup_steps=20)
-    model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", ["accuracy"])
+    model.compile(
+        optimizer=keras.optimizers.Adam(rate),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
     data = tf.data.Dataset.from_tensor_slices((images, labels))
     data = data.repeat().shuffle(len(images)).batch(16)
     model.fit(data, steps_per_epoch=steps, epochs=1, verbose=0)

@@ -10,7 +10,7 @@ from PIL import Image
 
 model = keras.models.load_model(sys.argv[1])
 files = sorted(Path(sys.argv[2]).rglob("*.jpg"))
-with open("answers.csv", "w", newline="") as output:
+with Path("answers.csv").open("w", newline="") as output:
     writer = csv.writer(output)
     for start in range(0, len(files), 32):
         batch = files[start : start + 32]
