@@ -246,8 +246,13 @@ class Labelled:
         """Fine-tune on the examples in `rows`."""
         features = None if self.features is None else self.features[rows]
         return finetuner.train(
-            self.inputs[rows], self.labels[rows], rng, start=start, features=features
+            self.inputs_of(rows), self.labels[rows], rng, start=start, features=features
         )
+
+    def inputs_of(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
+        """Return the inputs in `rows`; where they are all of them, still memory-mapped."""
+        everything = np.array_equal(rows, np.arange(len(self.inputs)))
+        return self.inputs if everything else self.inputs[rows]
 
 
 def finetune_cells(
@@ -274,7 +279,9 @@ def finetune_cells(
         rng = generator(seed, "order", cell.name)
         start = starts[cell.repeat] if starts else None
         finetuned = labelled_examples.train(finetuner, rows, rng, start)
-        predicted = finetuner.network.probabilities(labelled_examples.inputs[rows]).argmax(axis=1)
+        predicted = finetuner.network.probabilities(labelled_examples.inputs_of(rows)).argmax(
+            axis=1
+        )
         yield cell, finetuned, float(np.mean(predicted == labelled_examples.labels[rows]))
 
 
