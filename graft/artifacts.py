@@ -105,7 +105,8 @@ class MappedArray(np.memmap[Any, Any]):
         """Return what `key` selects."""
         if self._mmap is None or self.nbytes <= _LARGE:  # type: ignore[attr-defined]
             return super().__getitem__(key)
-        if isinstance(key, np.ndarray) and key.ndim == 1 and self.flags.c_contiguous:
+        by_row = self.flags.c_contiguous and self.ndim > 1
+        if by_row and isinstance(key, np.ndarray) and key.ndim == 1:
             return self._rows(np.arange(len(self))[key])
         selected = super().__getitem__(key)
         if isinstance(selected, np.ndarray):
@@ -116,7 +117,7 @@ class MappedArray(np.memmap[Any, Any]):
     def _rows(self, numbers: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
         # Linux maps the 15 pages around one that is read from: scattered rows soon map them all.
         rows = np.empty((len(numbers), *self.shape[1:]), self.dtype)
-        places = rows.view(np.uint8).reshape(len(numbers), -1)
+        places = rows.view(np.uint8).reshape(len(numbers), self.strides[0])
         assert self.filename is not None, "it was opened by its name"
         with Path(self.filename).open("rb", buffering=0) as file:
             for place, number in zip(places, numbers.tolist(), strict=True):

@@ -384,6 +384,7 @@ def test_a_row_that_a_large_mapped_array_lacks_is_an_error(large):
 def test_what_is_computed_from_a_large_mapped_array_is_no_longer_mapped(large):
     mapped, array = large
     assert np.array_equal((mapped + 1)[np.array([2, 3])], (array + 1)[[2, 3]])
+    assert np.array_equal(mapped.T[np.array([1, 0])], array.T[[1, 0]])
     assert np.array_equal([row.sum() for row in mapped], [row.sum() for row in array])
 
 
