@@ -28,7 +28,7 @@ def main() -> None:
             cost_of(DVC, "commit", "--force", cwd=folder)
             repro(folder)
         costs = alternating(lambda: repro(graft), lambda: repro(empty), given.repeats)
-    rows = rows_of(costs, wall=Goal(1.3), processor=Goal(1.3))
+    rows = rows_of(costs, wall=Goal(1.3))
     report("noop", given, rows, other=f"{count} empty stages")
 
 

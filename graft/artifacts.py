@@ -121,7 +121,7 @@ class MappedArray(np.memmap[Any, Any]):
         assert self.filename is not None, "it was opened by its name"
         with Path(self.filename).open("rb", buffering=0) as file:
             for place, number in zip(places, numbers.tolist(), strict=True):
-                os.preadv(file.fileno(), [place], self.offset + number * place.nbytes)
+                os.preadv(file.fileno(), [place.data], self.offset + number * place.nbytes)
         return rows
 
 
