@@ -63,7 +63,7 @@ def photo_study(
         "finetune": {"methods": list(methods), "folds": 0, "training": recipe},
         "scratch": {},
         "evaluate": {"method": methods[0]},
-        "compute": {},
+        "compute": {"device": "auto"},
     }
 
 
