@@ -51,5 +51,5 @@ def test_a_command_costs_what_its_children_cost_too(tmp_path):
 
 
 def test_a_command_that_fails_says_what_it_said(tmp_path):
-    with pytest.raises(RuntimeError, match="(?s)ended with 3:\nbroken"):
+    with pytest.raises(RuntimeError, match=r"(?s)ended with 3:\nbroken"):
         cost_of(sys.executable, "-c", "print('broken'); raise SystemExit(3)", cwd=tmp_path)
