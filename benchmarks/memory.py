@@ -1,4 +1,4 @@
-"""The peak memory of `train_source` and `finetune` with 1 x, 4 x and 16 x the data.
+"""The peak memory of `train_source`, `transfer` and `finetune` with 1 x, 4 x and 16 x the data.
 
 1 x are 2,500 images of 32 by 32 pixels for the source and as many for the target, all of them in
 use; 16 x are 40,000, in 123 MB. Every run makes as many steps, enough to see each image.
@@ -13,27 +13,28 @@ from benchmarks.measuring import Goal, Row, options, python, report
 from benchmarks.studies import CIFAR10, photo_study, write_params
 
 SCALES = (1, 4, 16)
+STAGES = (("train_source", "photos"), ("transfer", "photos"), ("finetune", "photos", "full"))
 
 
 def main() -> None:
     """Measure and report."""
     given = options("memory", __doc__ or "", repeats=3)
     unit = 100 if given.quick else 2500
+    scales = SCALES[::2] if given.quick else SCALES
+    stages = STAGES[:1] if given.quick else STAGES
     peaks: dict[tuple[str, int], list[float]] = {}
     with tempfile.TemporaryDirectory() as name:
-        for scale in SCALES:
+        for scale in scales:
             folder = Path(name) / str(scale)
             prepare(folder, unit * scale, steps=-(-unit * SCALES[-1] // 64))
             for _ in range(given.repeats):
-                source = python("-m", "stages.train_source", "photos", cwd=folder)
-                python("-m", "stages.transfer", "photos", cwd=folder)
-                target = python("-m", "stages.finetune", "photos", "full", cwd=folder)
-                peaks.setdefault(("train_source", scale), []).append(source.memory)
-                peaks.setdefault(("finetune", scale), []).append(target.memory)
+                for stage, *matrix in stages:
+                    cost = python("-m", f"stages.{stage}", *matrix, cwd=folder)
+                    peaks.setdefault((stage, scale), []).append(cost.memory)
     rows = [
         Row(f"{stage}, {scale} x", "MiB", peaks[stage, scale], peaks[stage, 1], Goal(1.1))
-        for stage in ("train_source", "finetune")
-        for scale in SCALES[1:]
+        for stage, *_ in stages
+        for scale in scales[1:]
     ]
     report("memory", given, rows, other="1 x the data")
 
