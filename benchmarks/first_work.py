@@ -11,6 +11,7 @@ import runpy
 import sys
 import time
 
+FOLDERS = ("data/", "models/")
 MATERIAL = (".zip", "/inputs.npy", ".keras")
 
 
@@ -19,7 +20,8 @@ def main() -> None:
     started = float(os.environ["STARTED"])
 
     def watch(event: str, arguments: tuple[object, ...]) -> None:
-        if event == "open" and str(arguments[0]).endswith(MATERIAL):
+        path = str(arguments[0]) if event == "open" else ""
+        if path.startswith(FOLDERS) and path.endswith(MATERIAL):
             print(json.dumps({"wall": time.time() - started, "processor": time.process_time()}))
             sys.stdout.flush()
             os._exit(0)
