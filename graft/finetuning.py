@@ -10,6 +10,7 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from graft.averaging import averaged
+from graft.errors import GraftError
 from graft.head import solve_head
 from graft.labels import Budget, folds, labelled
 from graft.methods import Method
@@ -112,6 +113,7 @@ class Finetuner:
         self._theta_0 = network.copy() if method.penalty else None
         self._measured: Arrays | None = None
         self._phases = _phases(method, network)
+        _check_head(method, network)
 
     @cached_property
     def trained(self) -> frozenset[str]:
@@ -317,6 +319,18 @@ def _phases(method: Method, network: Network) -> tuple[Phase, ...]:
         # A solved head is at its optimum already: there is nothing to descend.
         return ()
     return phases
+
+
+def _check_head(method: Method, network: Network) -> None:
+    """Refuse to leave a head as it is that is not the source's."""
+    settled = method.strategy.solved_head is not None or method.wise_ft is not None
+    trains = any(HEAD in phase.rates for phase in method.strategy.phases(network.blocks))
+    if not (settled or trains or network.tensors[f"{HEAD}/kernel"].numpy().any()):
+        raise GraftError(
+            f"strategy {method.strategy.name!r} leaves the head as it is, and this one is new: "
+            "the source does not know every class of the target, or transfer.head is new; "
+            "use another strategy, such as probe"
+        )
 
 
 def _check_frozen(before: Weights, after: Weights, trained: frozenset[str]) -> None:

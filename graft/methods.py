@@ -8,6 +8,7 @@ from graft.penalties.registry import PENALTIES, AnyPenalty
 from graft.settings import Settings, expected, fault
 from graft.strategies.registry import AnyStrategy
 from graft.strategies.scratch import Scratch
+from graft.training import Recipe
 
 BatchNormPolicy = Literal["frozen", "adapt", "stochastic", "recompute"]
 
@@ -39,8 +40,16 @@ class Method(Settings):
 
 
 class ScratchSection(Settings):
-    """The control. The rest of its training is `finetune.training`, as for every method."""
+    """The control. The rest of its training is `finetune.training`, as for every method.
 
+    Attributes
+    ----------
+    steps
+        Instead of `finetune.training.steps`: with those of the source and of fine-tuning
+        together, the control is longer training on the same data.
+    """
+
+    steps: int | None = Field(default=None, ge=1)
     learning_rate: float | None = Field(default=None, gt=0)
     penalty: AnyPenalty | None = None
 
@@ -53,6 +62,10 @@ class ScratchSection(Settings):
             batch_norm="adapt",
             learning_rate=self.learning_rate,
         )
+
+    def recipe(self, shared: Recipe) -> Recipe:
+        """Return `finetune.training` with the control's own number of steps."""
+        return shared.model_copy(update={"steps": self.steps}) if self.steps else shared
 
     @model_validator(mode="after")
     def _check_penalty(self) -> "ScratchSection":

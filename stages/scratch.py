@@ -34,11 +34,12 @@ def main() -> None:
     given = read_declared(Path("params.yaml"), Declared)
     start_tensorflow()
     card = Card.read(TARGET)
+    recipe = given.scratch.recipe(given.finetune.training)
     recorded = {
         "seed": given.seed,
         "network": given.network,
         "scratch": given.scratch,
-        "training": given.finetune.training,
+        "training": recipe,
     }
     with tracking.run("scratch", recorded, method="scratch") as record:
         networks = [
@@ -51,7 +52,7 @@ def main() -> None:
             for repeat in range(card.repeats)
         ]
         cells = finetune_cells(
-            Finetuner(networks[0], given.scratch.method, given.finetune.training),
+            Finetuner(networks[0], given.scratch.method, recipe),
             read_labelled(TARGET / "train"),
             card.labels_per_class,
             card.repeats,
