@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from graft import tracking
+from graft.cross_validation import cross_validate
 from graft.datasets.prepared import Card
 from graft.errors import reported
 from graft.finetuning import Finetuner, FinetuneSection, finetune_cells
@@ -30,7 +31,7 @@ class Declared(Settings):
 
 
 def main() -> None:
-    """Train every label budget and repeat from random weights."""
+    """Train every cell from random weights, and cross-validate at the largest budget."""
     given = read_declared(Path("params.yaml"), Declared)
     start_tensorflow()
     card = Card.read(TARGET)
@@ -39,6 +40,7 @@ def main() -> None:
         "network": given.network,
         "scratch": given.scratch,
         "training": given.finetune.training,
+        "folds": given.finetune.folds,
     }
     with tracking.run("scratch", recorded, method="scratch") as record:
         networks = [
@@ -50,15 +52,34 @@ def main() -> None:
             )
             for repeat in range(card.repeats)
         ]
+        finetuner = Finetuner(networks[0], given.scratch.method, given.finetune.training)
+        labelled = read_labelled(TARGET / "train")
+        starts = [network.weights() for network in networks]
         cells = finetune_cells(
-            Finetuner(networks[0], given.scratch.method, given.finetune.training),
-            read_labelled(TARGET / "train"),
+            finetuner,
+            labelled,
             card.labels_per_class,
             card.repeats,
             seed=given.seed,
-            starts=[network.weights() for network in networks],
+            starts=starts,
         )
-        write_study(cells, card, MODELS, METRICS, CURVE, record, arm={"method": "scratch"})
+        write_study(
+            cells,
+            card,
+            MODELS,
+            METRICS,
+            CURVE,
+            record,
+            arm={"method": "scratch"},
+            cross_validation=lambda: cross_validate(
+                finetuner,
+                labelled,
+                card.labels_per_class[-1],
+                given.finetune.folds,
+                seed=given.seed,
+                start=starts[0],
+            ),
+        )
 
 
 if __name__ == "__main__":
