@@ -149,8 +149,8 @@ class Finetuner:
         self._source_task = source
         self._theta_0 = network.copy() if method.penalty else None
         self._measured: Arrays | None = None
-        _check_head(method, network)
         self._alike: Finetuner | None = None
+        _check_head(method, network)
 
     def variants(self, methods: Iterable[Method]) -> "list[Finetuner]":
         """Return one per method, of the same network, recipe and theta_0.

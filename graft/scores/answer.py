@@ -68,8 +68,8 @@ def _saved(
         at_most = "at most " if saved.at_most else ""
         text = f"scratch needs {at_most}{_labels(saved.labels_needed)} for as much"
     low, high = comparison.labels_saved_low, comparison.labels_saved_high
-    if low is None:
-        # Nothing that was tried is within the interval.
+    if low is None or low == high:
+        # The interval lies beyond all that was tried, or is the point itself.
         return text
     fewest, most = curve.labels[0], curve.labels[-1]
     start = _number(low * labels_used)

@@ -82,7 +82,9 @@ def compare(
     """
     _check_budgets(correct_method, correct_scratch, labels)
     curve = scratch_curve(correct_scratch, labels)
-    scratch = [correct_scratch[budget] for budget in sorted(correct_scratch, key=labels.__getitem__)]
+    scratch = [
+        correct_scratch[budget] for budget in sorted(correct_scratch, key=labels.__getitem__)
+    ]
     comparisons = []
     for budget in sorted(correct_method, key=labels.__getitem__):
         gain = paired_gain(

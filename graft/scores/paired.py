@@ -85,6 +85,9 @@ def paired_p_value(correct_method: npt.NDArray[Any], correct_scratch: npt.NDArra
     than the sign test over test examples allows: were method and scratch alike, m examples that
     differ would all do so the same way with a chance of 2^(1 - m). A handful of examples proves
     nothing, however well they agree.
+
+    Two repeats give Student's t a single degree of freedom, whatever the examples say: far out in
+    its tails, where many p-values are held against each other, no correction makes up for them.
     """
     from scipy.special import stdtr
 
@@ -100,7 +103,8 @@ def paired_p_value(correct_method: npt.NDArray[Any], correct_scratch: npt.NDArra
     error = max(math.sqrt(squares.variance), squares.least_error)
     if error == 0:
         return least
-    return max(2 * float(stdtr(_degrees_of_freedom(squares), -gain / error)), least)
+    freedom = 1 if len(difference) == 2 else _degrees_of_freedom(squares)
+    return max(2 * float(stdtr(freedom, -gain / error)), least)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,9 @@ from graft.scores.paired import paired_gain, paired_p_value
 
 Outcome = Literal["won", "lost", "unclear"]
 
+# More in one sentence would not be read.
+_LISTED = 5
+
 COLUMNS = (
     "source",
     "method",
@@ -66,9 +69,9 @@ def class_gains(
     budget: Budget,
     correct_method: npt.NDArray[Any],
     correct_scratch: npt.NDArray[Any],
+    *,
     labels: npt.NDArray[np.integer[Any]],
     class_names: Sequence[str],
-    *,
     seed: int,
     confidence: float = 0.95,
     resamples: int = 2000,
@@ -129,14 +132,20 @@ def holm(p_values: npt.NDArray[np.float64], level: float) -> npt.NDArray[np.bool
     return falls
 
 
-def winners_and_losers(gains: Sequence[ClassGain]) -> str:
-    """Return which classes won and which lost, the largest gain first; empty if none did."""
+def winners_and_losers(gains: Sequence[ClassGain], confidence: float) -> str | None:
+    """Return a sentence on the classes that won and those that lost; None where none did."""
     parts = []
-    for outcome, sign in (("won", -1), ("lost", 1)):
-        called = sorted(
-            (gain for gain in gains if gain.outcome == outcome), key=lambda g: sign * g.gain
-        )
+    for outcome, what in (("won", "better on"), ("lost", "worse on")):
+        called = [gain for gain in gains if gain.outcome == outcome]
+        called.sort(key=lambda gain: -abs(gain.gain))
         if called:
-            listed = ", ".join(f"{g.class_name} ({100 * g.gain:+.0f})" for g in called)
-            parts.append(f"{outcome}: {listed}")
-    return "; ".join(parts)
+            listed = [f"{each.class_name} ({100 * each.gain:+.0f})" for each in called[:_LISTED]]
+            if len(called) > _LISTED:
+                listed.append(f"{len(called) - _LISTED} more")
+            parts.append(f"{what} {', '.join(listed)}")
+    if not parts:
+        return None
+    return (
+        f"Of {len(gains)} classes `{gains[0].method}` is {' and '.join(parts)}: points of recall, "
+        f"{100 * confidence:g} % sure of all these together."
+    )
