@@ -188,7 +188,9 @@ def remarks(  # noqa: PLR0917 - the whole study has a say
         control_steps=scratch.steps[budget],
         every_label=budget == card.labels_per_class[-1],
     )
-    classes = winners_and_losers(gains[chosen.label, budget], given.evaluate.confidence)
+    classes = winners_and_losers(
+        gains[chosen.label, budget], result.repeats, given.evaluate.confidence
+    )
     return [line for line in (control, classes) if line]
 
 

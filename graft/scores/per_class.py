@@ -132,7 +132,7 @@ def holm(p_values: npt.NDArray[np.float64], level: float) -> npt.NDArray[np.bool
     return falls
 
 
-def winners_and_losers(gains: Sequence[ClassGain], confidence: float) -> str | None:
+def winners_and_losers(gains: Sequence[ClassGain], repeats: int, confidence: float) -> str | None:
     """Return a sentence on the classes that won and those that lost; None where none did."""
     parts = []
     for outcome, what in (("won", "better on"), ("lost", "worse on")):
@@ -145,7 +145,9 @@ def winners_and_losers(gains: Sequence[ClassGain], confidence: float) -> str | N
             parts.append(f"{what} {', '.join(listed)}")
     if not parts:
         return None
+    # Two models that are as good as each other differ from class to class.
+    caution = " Another repeat may well turn them." if repeats == 1 else ""
     return (
         f"Of {len(gains)} classes `{gains[0].method}` is {' and '.join(parts)}: points of recall, "
-        f"{100 * confidence:g} % sure of all these together."
+        f"{100 * confidence:g} % sure of all these together.{caution}"
     )

@@ -62,22 +62,23 @@ def test_the_sentence_names_the_largest_first(study):
     method, scratch, _ = study
     rows = gains(*study, ("a", "b", "c"))
     won, lost = 100 * rows[0].gain, 100 * rows[1].gain
-    assert winners_and_losers(rows, 0.95) == (
+    assert winners_and_losers(rows, 5, 0.95) == (
         f"Of 3 classes `full` is better on a ({won:+.0f}) and worse on b ({lost:+.0f}): points of "
         "recall, 95 % sure of all these together."
     )
+    assert winners_and_losers(rows, 1, 0.95).endswith(" Another repeat may well turn them.")
     halves = gains(
         np.hstack([method[:, :100]] * 7),
         np.hstack([scratch[:, :100]] * 7),
         np.repeat(np.arange(7), 100),
         "abcdefg",
     )
-    assert ", 2 more: points" in winners_and_losers(halves, 0.95)
+    assert ", 2 more: points" in winners_and_losers(halves, 5, 0.95)
 
 
 def test_where_no_class_won_or_lost_there_is_nothing_to_say(study):
     _, scratch, labels = study
-    assert winners_and_losers(gains(scratch, scratch, labels, "abc"), 0.95) is None
+    assert winners_and_losers(gains(scratch, scratch, labels, "abc"), 5, 0.95) is None
 
 
 @pytest.mark.parametrize(
