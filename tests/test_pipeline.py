@@ -168,6 +168,21 @@ print(names, probabilities.shape, probabilities.sum(axis=1).round(5))
     assert output.strip() == "['7', '8', '9'] (2, 3) [1. 1.]"
 
 
+def test_every_class_and_every_calibrated_cell_has_its_row(project):
+    rows = project.rows("metrics/per_class.csv")
+    arms = {(s, m) for s in ("low", "printed") for m in ("probe", "l2_sp")}
+    expected = {(*arm, budget, name) for arm in arms for budget in "13" for name in "789"}
+    names = ("source", "method", "labels_per_class", "class")
+    assert {tuple(row[name] for name in names) for row in rows} == expected
+    assert len(rows) == len(expected)
+    # The first repeat of the largest budget is cross-validated, the control's too.
+    calibrated = project.rows("metrics/calibration.csv")
+    cells = {(r["source"], r["method"], r["labels_per_class"], r["repeat"]) for r in calibrated}
+    assert cells == {(*arm, "3", "0") for arm in {("", "scratch"), *arms}}
+    output = project.first[1]
+    assert "with its logits divided by" in output
+
+
 def test_every_stage_left_a_finished_run(project):
     from mlflow import MlflowClient
 
@@ -201,6 +216,35 @@ def test_what_is_no_longer_named_is_not_evaluated(project):
     assert project.repro()[0] == {"evaluate"}
     assert not (project.folder / "models/finetuned/low/l2_sp").exists()
     assert {row["method"] for row in project.rows("metrics/cells.csv")} == {"scratch", "probe"}
+
+
+def test_a_transfer_that_hurt_fails_the_run_once_everything_is_written(project):
+    # The exported model of the last run answers the same for every image; scratch keeps its head.
+    project.change("evaluate: {resamples: 200}", "evaluate: {resamples: 200, fail_on_hurt: true}")
+    ruined = """
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from graft.artifacts import load_arrays, save_arrays
+
+for path in Path("models/finetuned").glob("*/probe/*.npz"):
+    weights = load_arrays(path)
+    save_arrays(path, {name: np.zeros_like(value) for name, value in weights.items()})
+"""
+    project.run(sys.executable, "-c", ruined)
+    (project.folder / "metrics/per_class.csv").unlink()
+    result = project.run("dvc", "repro", "--single-item", "evaluate", check=False)
+    assert result.returncode != 0
+    assert "Transfer hurt. With 1 label per class" in result.stdout
+    assert "graft: transfer hurt (-" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert json.loads(project.read("metrics/evaluate.json"))["verdict"] == "hurt"
+    assert project.rows("metrics/per_class.csv")
+    alone = project.run(sys.executable, "-m", "stages.evaluate", check=False)
+    assert alone.returncode == 2
+    project.change("resamples: 200, fail_on_hurt: true", "resamples: 200")
 
 
 def test_a_wrong_parameter_stops_the_run_before_anything_is_written(project):

@@ -327,8 +327,8 @@ def test_what_the_whole_knows_gives_a_part_the_values_of_its_own(name, shape):
     compute(whole, labels)
     alone = Representation(features[rows], whole.source_probabilities[rows])
     wanted = compute(alone, labels[rows])
-    # Without a residue the evidence hangs on the last digits of the features.
-    rel = 1e-6 if name == "logme" else 1e-9
+    # Where nothing is left over, the evidence has no bounds and hangs on rounding.
+    rel = 1e-3 if name == "logme" and n < d else 1e-9
     assert compute(whole.subset(rows), labels[rows]) == pytest.approx(wanted, rel=rel)
     # Another order, or an example twice, is no part; it is worked out anew.
     again = np.append(rows[::-1], rows[0])
