@@ -380,6 +380,16 @@ def test_the_scale_of_the_features_does_not_matter(name):
 
 
 @every_score
+def test_features_in_single_precision_give_the_same_value(name):
+    representation, labels = task((60, 8, 3))
+    single = Representation(
+        np.float32(representation.features), np.float32(representation.source_probabilities)
+    )
+    compute = SCORES[name].compute
+    assert compute(single, labels) == pytest.approx(compute(representation, labels), rel=1e-4)
+
+
+@every_score
 def test_neither_features_nor_labels_are_modified(name):
     representation, labels = task()
     features, given = representation.features.copy(), labels.copy()
