@@ -80,12 +80,12 @@ class Tunable(Settings):
             return self
         if not self.grid:
             raise fault("grid: received {}; name at least one hyper-parameter", "grid")
-        for name, values in self.grid.items():
-            self._check_values(name, values)
         count = math.prod(map(len, self.grid.values()))
         if count > _MOST:
             message = f"grid: received {count:,} combinations; expected at most {_MOST:,}"
             raise fault(message, "grid")
+        for name, values in self.grid.items():
+            self._check_values(name, values)
         return self
 
     def _check_values(self, name: str, values: tuple[Any, ...]) -> None:

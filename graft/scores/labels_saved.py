@@ -186,4 +186,5 @@ def _student(rng: np.random.Generator, count: int, repeats: int) -> npt.NDArray[
         return np.zeros((count, 1))
     freedom = 2 * (repeats - 1)
     spread = np.sqrt(rng.chisquare(freedom, (count, 1)) / freedom)
-    return rng.standard_normal((count, repeats)) / np.sqrt(repeats * (repeats - 1)) / spread
+    scale = spread * np.sqrt(repeats * (repeats - 1))
+    return np.asarray(rng.standard_normal((count, repeats)) / scale, dtype=np.float64)

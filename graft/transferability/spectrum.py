@@ -49,7 +49,7 @@ def spectrum(representation: Representation) -> Spectrum:
 
 def _is_wide(representation: Representation) -> bool:
     n, d = representation.features.shape
-    return n <= d
+    return bool(n <= d)
 
 
 def _gram(representation: Representation) -> npt.NDArray[np.float64]:
