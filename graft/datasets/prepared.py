@@ -168,9 +168,9 @@ def always_labelled(folder: Path) -> frozenset[Example]:
     largest = card.labels_per_class[-1]
     ranks = load_array(folder / "train" / "label_ranks.npy")
     of_every = set.intersection(*(set(labelled(of_repeat, largest)) for of_repeat in ranks))
-    rows = np.array(sorted(of_every), np.intp)
-    names = [card.class_names[label] for label in train.labels[rows]]
-    return frozenset(zip(row_bytes(train.inputs[rows]), names, strict=True))
+    # The inputs are read row by row: they may be more than memory holds.
+    keys = row_bytes(train.inputs)
+    return frozenset((keys[row], card.class_names[train.labels[row]]) for row in of_every)
 
 
 def row_bytes(inputs: npt.NDArray[Any]) -> "list[bytes]":
