@@ -416,6 +416,11 @@ FAULTS = {
         "25: scratch: penalty 'l2_sp' compares with a source, which the control does not have; "
         "expected one of: bss, l1, l2",
     ),
+    "a penalty where nothing trains": (
+        [("{name: full}", "{name: none}")],
+        "19: methods.l2_sp: penalty: strategy 'none' trains nothing that it could act on; leave "
+        "it out, or take another strategy",
+    ),
     "a control that ends before its warm-up": (
         [("learning_rate: null", "steps: 2"), ("steps: 5,", "steps: 5, warmup_steps: 3,")],
         "25: scratch.steps: received 2; expected no fewer than finetune.training.warmup_steps, 3",
