@@ -11,6 +11,7 @@ import json
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,7 +88,7 @@ def save_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]
 def save_array(path: Path, array: npt.NDArray[Any]) -> None:
     """Write one array as .npy."""
     with replacing(path) as temporary, temporary.open("wb") as file:
-        np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+        np.save(file, np.asarray(array, order="C"), allow_pickle=False)
 
 
 def load_array(path: Path) -> npt.NDArray[Any]:
@@ -105,7 +106,7 @@ def save_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, array in arrays.items():
             buffer = io.BytesIO()
-            np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
+            np.save(buffer, np.asarray(array, order="C"), allow_pickle=False)
             archive.writestr(zipfile.ZipInfo(f"{name}.npy", _ZIP_EPOCH), buffer.getvalue())
 
 
@@ -121,7 +122,8 @@ def load_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
             }
     except FileNotFoundError:
         raise GraftError(f"{path} is missing; `dvc repro` makes it") from None
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
+        # RuntimeError: an archive that says it is encrypted, or packed as zipfile cannot read.
         raise GraftError(f"{path} is no usable .npz file ({error}); remake it") from None
 
 

@@ -3,11 +3,12 @@
 import sys
 from pathlib import Path
 
-from graft import tracking
+from graft import checkpoints, tracking
 from graft.artifacts import load_model
 from graft.datasets.prepared import Card, read_split
 from graft.errors import reported
 from graft.finetuning import Finetuner, FinetuneSection, cross_validate, finetune_cells
+from graft.fingerprint import fingerprint
 from graft.methods import Method
 from graft.networks.base import Network
 from graft.penalties.base import SourceTask
@@ -45,12 +46,17 @@ def main(source: str, method: str) -> None:
         "training": given.finetune.training,
         "folds": given.finetune.folds,
     }
-    with tracking.run("finetune", recorded, source=source, method=method) as record:
+    digest = fingerprint("finetune", source=source, method=method).digest
+    with (
+        tracking.run("finetune", recorded, source=source, method=method) as record,
+        checkpoints.kept(digest) as checkpoint,
+    ):
         finetuner = Finetuner(
             Network(load_model(INITIAL / f"{source}.keras")),
             given.methods[method],
             given.finetune.training,
             read_source(source) if measures_source(given.methods[method]) else None,
+            checkpoint,
         )
         labelled = read_labelled(TARGET / "train", FEATURES / source / "train.npy")
         cells = finetune_cells(

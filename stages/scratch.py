@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from graft import tracking
+from graft import checkpoints, tracking
 from graft.datasets.prepared import Card
 from graft.errors import reported
 from graft.finetuning import Finetuner, FinetuneSection, finetune_cells
+from graft.fingerprint import fingerprint
 from graft.methods import ScratchSection
 from graft.networks.registry import AnyNetwork
 from graft.runtime import start_tensorflow
@@ -40,7 +41,11 @@ def main() -> None:
         "scratch": given.scratch,
         "training": given.finetune.training,
     }
-    with tracking.run("scratch", recorded, method="scratch") as record:
+    digest = fingerprint("scratch").digest
+    with (
+        tracking.run("scratch", recorded, method="scratch") as record,
+        checkpoints.kept(digest) as checkpoint,
+    ):
         networks = [
             given.network.build(
                 card.input_shape,
@@ -51,7 +56,12 @@ def main() -> None:
             for repeat in range(card.repeats)
         ]
         cells = finetune_cells(
-            Finetuner(networks[0], given.scratch.method, given.finetune.training),
+            Finetuner(
+                networks[0],
+                given.scratch.method,
+                given.finetune.training,
+                checkpoint=checkpoint,
+            ),
             read_labelled(TARGET / "train"),
             card.labels_per_class,
             card.repeats,

@@ -3,10 +3,11 @@
 import sys
 from pathlib import Path
 
-from graft import tracking
+from graft import checkpoints, tracking
 from graft.artifacts import save_csv, save_json, save_model
 from graft.datasets.prepared import Card, read_split
 from graft.errors import reported
+from graft.fingerprint import fingerprint
 from graft.networks.registry import AnyNetwork
 from graft.runtime import start_tensorflow
 from graft.sections import read_declared
@@ -35,7 +36,11 @@ def main(source: str) -> None:
     start_tensorflow()
     card = Card.read(SOURCES / source)
     recorded = {"seed": given.seed, "network": given.network, "train_source": given.train_source}
-    with tracking.run("train_source", recorded, source=source) as record:
+    digest = fingerprint("train_source", source=source).digest
+    with (
+        tracking.run("train_source", recorded, source=source) as record,
+        checkpoints.kept(digest) as checkpoint,
+    ):
         network = given.network.build(
             card.input_shape,
             len(card.class_names),
@@ -48,6 +53,7 @@ def main(source: str) -> None:
             read_split(SOURCES / source / "validation"),
             given.train_source,
             generator(given.seed, "order", source),
+            checkpoint=checkpoint,
         )
         save_model(MODELS / f"{source}.keras", network.model, card.class_names)
         save_json(METRICS / f"{source}.json", metrics)
