@@ -1,4 +1,4 @@
-"""Fine-tuning of every cell of one method: (label budget, repeat), and its folds."""
+"""Fine-tuning of every cell of one method: (label budget, repeat)."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from graft.artifacts import array_sha256
 from graft.averaging import averaged
 from graft.checkpoints import Checkpoint
 from graft.head import solve_head
-from graft.labels import Budget, folds, labelled
+from graft.labels import Budget, labelled
 from graft.methods import Method
 from graft.networks.base import HEAD, Network, Weights
 from graft.penalties.base import Arrays, Evidence, SourceTask
@@ -342,45 +342,6 @@ def finetune_cells(
         finetuned = labelled_examples.train(finetuner, rows, rng, start)
         predicted = finetuner.network.probabilities(labelled_examples.inputs[rows]).argmax(axis=1)
         yield cell, finetuned, float(np.mean(predicted == labelled_examples.labels[rows]))
-
-
-def cross_validate(
-    finetuner: Finetuner,
-    labelled_examples: Labelled,
-    budget: Budget,
-    count: int,
-    *,
-    seed: int,
-) -> dict[str, Any] | None:
-    """Return accuracy and log loss by stratified cross-validation inside one label budget.
-
-    It uses the first repeat's labels, whose model is the one that is exported.
-
-    Returns
-    -------
-    dict or None
-        ``labels_per_class``, ``folds``, ``accuracy`` and ``log_loss``, each the mean over all
-        held-out labels; None where a class has fewer than two labels or `count` is 0.
-    """
-    rows = labelled(labelled_examples.ranks[0], budget)
-    labels = labelled_examples.labels[rows]
-    count = min(count, int(np.bincount(labels).min()))
-    if count < 2:
-        return None
-    fold = folds(labels, count, generator(seed, "folds"))
-    held = np.empty((len(rows), finetuner.network.num_classes))
-    for number in range(count):
-        rng = generator(seed, "order", f"fold {number}")
-        held[fold == number] = labelled_examples.held_out(
-            finetuner, rows[fold != number], rows[fold == number], rng
-        )
-    likelihood = np.clip(held[np.arange(len(rows)), labels], 1e-15, 1)
-    return {
-        "labels_per_class": budget,
-        "folds": count,
-        "accuracy": float(np.mean(held.argmax(axis=1) == labels)),
-        "log_loss": float(-np.mean(np.log(likelihood))),
-    }
 
 
 def _work(

@@ -15,6 +15,7 @@ from graft.artifacts import (
     save_csv,
     save_json,
 )
+from graft.cross_validation import OutOfFold
 from graft.datasets.prepared import Card, read_split
 from graft.finetuning import Cell, Finetuned, Labelled, cells
 from graft.labels import Budget
@@ -67,7 +68,7 @@ def write_study(  # noqa: PLR0917 - what comes in, then what goes out
     record: Run,
     *,
     arm: dict[str, str],
-    cross_validation: Callable[[], dict[str, Any] | None] | None = None,
+    cross_validation: Callable[[], OutOfFold | None],
 ) -> None:
     """Work through every cell of one arm and write what came of it.
 
@@ -80,9 +81,10 @@ def write_study(  # noqa: PLR0917 - what comes in, then what goes out
     arm
         Names of the source and the method, for the metrics.
     cross_validation
-        Called after the cells; None for the control.
+        Called after the cells, for the first repeat of the largest budget. Its temperature is
+        noted with that cell, whose model is the one to export.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     curves: dict[Budget, list[list[tuple[int, float]]]] = {}
     total = len(list(cells(card.labels_per_class, card.repeats)))
     with (
@@ -99,14 +101,23 @@ def write_study(  # noqa: PLR0917 - what comes in, then what goes out
                     "steps": finetuned.steps,
                     "objective": finetuned.curve[-1][1] if finetuned.curve else None,
                     "train_accuracy": accuracy,
+                    "temperature": None,
                 }
             )
             advance(1)
-        summary: dict[str, Any] = {**arm}
-        if cross_validation is not None:
-            summary["cross_validation"] = cross_validation()
-            record.metrics({"cross_validation": summary["cross_validation"] or {}})
-    save_json(metrics, {**summary, "cells": rows})
+        validation = cross_validation()
+    budget = card.labels_per_class[-1]
+    if validation is not None:
+        exported = next(row for row in rows if row["labels_per_class"] == budget)
+        exported["temperature"] = validation.temperature
+    estimate = validation and {
+        "labels_per_class": budget,
+        "folds": validation.folds,
+        "accuracy": validation.accuracy,
+        "log_loss": validation.log_loss,
+    }
+    record.metrics({"cross_validation": estimate or {}})
+    save_json(metrics, {**arm, "cross_validation": estimate, "cells": rows})
     points = [
         (budget, step, value)
         for budget, repeats in curves.items()

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from graft import checkpoints, tracking
 from graft.artifacts import load_model
+from graft.cross_validation import cross_validate
 from graft.datasets.prepared import Card, read_split
 from graft.errors import reported
-from graft.finetuning import Finetuner, FinetuneSection, cross_validate, finetune_cells
+from graft.finetuning import Finetuner, FinetuneSection, finetune_cells
 from graft.fingerprint import fingerprint
 from graft.methods import Method
 from graft.networks.base import Network

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from graft import checkpoints, tracking
+from graft.cross_validation import cross_validate
 from graft.datasets.prepared import Card
 from graft.errors import reported
 from graft.finetuning import Finetuner, FinetuneSection, finetune_cells
@@ -31,7 +32,7 @@ class Declared(Settings):
 
 
 def main() -> None:
-    """Train every label budget and repeat from random weights."""
+    """Train every cell from random weights, and cross-validate at the largest budget."""
     given = read_declared(Path("params.yaml"), Declared)
     start_tensorflow()
     card = Card.read(TARGET)
@@ -40,6 +41,7 @@ def main() -> None:
         "network": given.network,
         "scratch": given.scratch,
         "training": given.finetune.training,
+        "folds": given.finetune.folds,
     }
     digest = fingerprint("scratch").digest
     with (
@@ -55,20 +57,36 @@ def main() -> None:
             )
             for repeat in range(card.repeats)
         ]
+        finetuner = Finetuner(
+            networks[0], given.scratch.method, given.finetune.training, checkpoint=checkpoint
+        )
+        labelled = read_labelled(TARGET / "train")
+        starts = [network.weights() for network in networks]
         cells = finetune_cells(
-            Finetuner(
-                networks[0],
-                given.scratch.method,
-                given.finetune.training,
-                checkpoint=checkpoint,
-            ),
-            read_labelled(TARGET / "train"),
+            finetuner,
+            labelled,
             card.labels_per_class,
             card.repeats,
             seed=given.seed,
-            starts=[network.weights() for network in networks],
+            starts=starts,
         )
-        write_study(cells, card, MODELS, METRICS, CURVE, record, arm={"method": "scratch"})
+        write_study(
+            cells,
+            card,
+            MODELS,
+            METRICS,
+            CURVE,
+            record,
+            arm={"method": "scratch"},
+            cross_validation=lambda: cross_validate(
+                finetuner,
+                labelled,
+                card.labels_per_class[-1],
+                given.finetune.folds,
+                seed=given.seed,
+                start=starts[0],
+            ),
+        )
 
 
 if __name__ == "__main__":

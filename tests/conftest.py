@@ -1,10 +1,14 @@
 """What tests share: TensorFlow started as the stages start it, and a task of 24 tiny images."""
 
+import math
 import os
 
 import numpy as np
 import pytest
 
+from graft import checkpoints
+from graft.finetuning import Labelled
+from graft.labels import label_ranks
 from graft.runtime import start_tensorflow
 
 # TensorFlow reads these on import: one thread a worker, so that workers do not stand in each
@@ -32,6 +36,12 @@ def images():
 def labels():
     """Eight labels of each of three classes, int32, for `images`."""
     return (np.arange(24) % 3).astype(np.int32)
+
+
+@pytest.fixture(scope="session")
+def task(images, labels):
+    """`images` and `labels` as the target's labelled examples, in two repeats."""
+    return Labelled(images, labels, label_ranks(labels, repeats=2, seed=0))
 
 
 @pytest.fixture
@@ -97,3 +107,11 @@ def two_blocks(tensorflow):
 def two_block_network(two_blocks):
     """A network of `two_blocks` for `images`."""
     return two_blocks.build((8, 8, 1), 3, seed=1)
+
+
+@pytest.fixture
+def always_saved(tmp_path, monkeypatch):
+    """A checkpoint to which a training saves its state as often as it can."""
+    monkeypatch.setattr(checkpoints, "_SECONDS", 0)
+    monkeypatch.setattr(checkpoints, "_SHARE", math.inf)
+    return checkpoints.Checkpoint(tmp_path / "checkpoint")

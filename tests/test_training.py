@@ -1,6 +1,5 @@
 import contextlib
 import hashlib
-import math
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +8,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from graft import checkpoints
 from graft.augmentation import Augmentation
-from graft.checkpoints import Checkpoint
 from graft.errors import GraftError
 from graft.penalties.l2 import L2
 from graft.schedules import rates
@@ -392,28 +389,18 @@ class KilledError(Exception):
     """What ends a training early."""
 
 
-@pytest.fixture
-def saving_after_every_call(tmp_path, monkeypatch):
-    """Return a checkpoint to which a training saves itself as often as it can."""
-    monkeypatch.setattr(checkpoints, "_SECONDS", 0)
-    monkeypatch.setattr(checkpoints, "_SHARE", math.inf)
-    return Checkpoint(tmp_path)
-
-
 @pytest.mark.parametrize(
     ("optimizer", "batch_norm"), [("adam", "stochastic"), ("sgd", "adapt")], ids=str
 )
-def test_an_interrupted_training_ends_as_it_would_have(
-    two_block_network,
-    images,
-    labels,
-    saving_after_every_call,
-    optimizer,
-    batch_norm,  # noqa: PLR0917 - fixtures
+def test_an_interrupted_training_ends_as_it_would_have(  # noqa: PLR0917 - fixtures
+    two_block_network, images, labels, always_saved, optimizer, batch_norm
 ):
     """Killed in either phase, and taken up by a process that has only what was saved."""
-    checkpoint = saving_after_every_call
     start = two_block_network.weights()
+    phases = [
+        Phase({"head": 1.0, "block2": 0.5}, 1.0),
+        Phase(dict.fromkeys(two_block_network.blocks, 1.0), 1.0),
+    ]
     recipe = Recipe(
         steps=120,
         batch_size=4,
@@ -424,10 +411,6 @@ def test_an_interrupted_training_ends_as_it_would_have(
 
     def fit(rng=None, on_steps=None, training=None):
         two_block_network.assign(start)
-        phases = [
-            Phase({"head": 1.0, "block2": 0.5}, 1.0),
-            Phase(dict.fromkeys(two_block_network.blocks, 1.0), 1.0),
-        ]
         loop = TrainingLoop(two_block_network, phases, recipe, batch_norm=batch_norm)
         return loop.fit(images, labels, rng or seeded(), on_steps, training=training)
 
@@ -441,8 +424,8 @@ def test_an_interrupted_training_ends_as_it_would_have(
                 raise KilledError
 
         with contextlib.suppress(KilledError):
-            fit(on_steps=kill, training=checkpoint.training("long"))
-        training = checkpoint.training("long")
+            fit(on_steps=kill, training=always_saved.training("long"))
+        training = always_saved.training("long")
         assert training.step == killed_after
     steps = []
     again = seeded()
