@@ -1,0 +1,195 @@
+"""Runs that are killed at random instants and started again, beside one that is not."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+BIN = Path(sys.executable).parent
+KILLS_PER_STAGE = 3
+
+pytestmark = pytest.mark.xdist_group("kills")
+
+STUDY = """\
+seed: 0
+sources:
+  low:
+    dataset: {name: handwritten-digits}
+    classes: [0, 1, 2]
+source: {candidates: [low]}
+target:
+  dataset: {name: handwritten-digits}
+  classes: [7, 8, 9]
+  labels_per_class: [1, 3]
+  repeats: 3
+network: {name: small_cnn, width: 2}
+train_source: {steps: 4000, learning_rate: 0.01, augmentation: {crop: 1}}
+transfer: {scores: [knn]}
+methods:
+  probe:
+    strategy: {name: probe}
+  l2_sp:
+    strategy: {name: full}
+    penalty: {name: l2_sp, strength: 0.01}
+finetune:
+  methods: [probe, l2_sp]
+  folds: 3
+  training: {steps: 200, batch_size: 4, learning_rate: 0.01}
+scratch: {}
+evaluate: {resamples: 200}
+"""
+
+STAGES = (
+    "prepare",
+    "train_source@low",
+    "scratch",
+    "transfer@low",
+    "finetune@low-probe",
+    "finetune@low-l2_sp",
+    "evaluate",
+)
+TRAINING = ("train_source@low", "scratch", "finetune@low-l2_sp")
+"""Stages of which one kill each comes once a part of their work is kept."""
+
+
+class Repro:
+    """`dvc repro` in a process group of its own, whose output is read as it comes."""
+
+    def __init__(self, folder, *options):
+        self._process = subprocess.Popen(
+            ["dvc", "repro", *options],
+            cwd=folder,
+            env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.lines = []
+        self.began = []
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self):
+        for line in self._process.stdout:
+            self.lines.append(line.rstrip("\n"))
+            if found := re.match(r"Running stage '(.*)'", line):
+                self.began.append((found[1], time.monotonic()))
+
+    @property
+    def running(self):
+        return self._process.poll() is None
+
+    @property
+    def stage(self):
+        return self.began[-1][0] if self.began else None
+
+    def wait_until(self, reached):
+        while self.running and not reached():
+            time.sleep(0.02)
+
+    def end(self):
+        """Wait for the end; return when each stage began, and when all was done."""
+        self._process.wait()
+        self._reader.join()
+        return [*self.began, ("", time.monotonic())]
+
+    def kill(self):
+        """Kill DVC and its stage at once; return which stage that was, or None if all was done."""
+        killed = self.stage if self.running else None
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            killed = None
+        self.end()
+        return killed
+
+
+def make(folder):
+    """Make a repository with the tiny study."""
+    kept = [".dvcignore", ".gitignore", "dvc.yaml", "graft", "stages", ".dvc/config", ".dvc/plots"]
+    for name in kept:
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, target)
+    (folder / "data/raw").mkdir(parents=True)
+    (folder / "data/raw/.gitkeep").touch()
+    (folder / "params.yaml").write_text(STUDY, encoding="utf-8")
+    author = ("-c", "user.name=someone", "-c", "user.email=someone@example.org")
+    for command in (["init", "-q"], ["add", "-A"], [*author, "commit", "-q", "-m", "Start"]):
+        subprocess.run(["git", *command], cwd=folder, check=True)
+    return folder
+
+
+def mend(folder, lines):
+    """Do what the README says where the kill tore a file that DVC itself writes."""
+    text = "\n".join(lines)
+    for torn in ("dvc.lock", ".dvc/tmp/rwlock"):
+        if "ERROR" in text and Path(torn).name in text:
+            (folder / torn).unlink(missing_ok=True)
+
+
+def kept_files(folder):
+    """Return what the checkpoints hold; a file that is written again counts as another one."""
+    files = (folder / ".dvc/tmp/graft/checkpoints").glob("*/*.npz")
+    return {(file, file.stat().st_mtime_ns) for file in files}
+
+
+def kill_once(folder, rng, seconds, mid_training):
+    """Run until a random instant of the next stage; return the stage that was killed and output."""
+    repro = Repro(folder)
+    repro.wait_until(lambda: repro.stage is not None)
+    if mid_training:
+        before, stage = kept_files(folder), repro.stage
+        repro.wait_until(lambda: kept_files(folder) - before or repro.stage != stage)
+        time.sleep(0.3 * rng.random())
+    else:
+        time.sleep(rng.random() * seconds.get(repro.stage, 0))
+    killed = repro.kill()
+    mend(folder, repro.lines)
+    return killed, repro.lines
+
+
+def campaign(folder, seconds, rng, per_stage=KILLS_PER_STAGE):
+    """Kill a run again and again, each stage in turn; return how often each was hit."""
+    hits, output = Counter(), []
+    for stage in STAGES:
+        for number in range(per_stage):
+            mid_training = number == 0 and stage in TRAINING
+            killed, lines = kill_once(folder, rng, seconds, mid_training)
+            hits[killed] += 1
+            output += lines
+    return hits, output
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    """Run the study without a kill; return its lock and how long each stage took."""
+    folder = make(tmp_path_factory.mktemp("unbroken"))
+    began = Repro(folder).end()
+    assert [stage for stage, _ in began[:-1]] == list(STAGES)
+    seconds = {
+        stage: after - at for (stage, at), (_, after) in zip(began, began[1:], strict=False)
+    }
+    return (folder / "dvc.lock").read_bytes(), seconds
+
+
+def test_a_run_killed_at_any_instant_ends_in_the_same_bytes(tmp_path, unbroken):
+    lock, seconds = unbroken
+    folder = make(tmp_path / "killed")
+    hits, output = campaign(folder, seconds, np.random.default_rng(20))
+    last = Repro(folder)
+    last.end()
+    print(hits, *output, *last.lines, sep="\n")
+    assert (folder / "dvc.lock").read_bytes() == lock
