@@ -9,6 +9,7 @@ import numpy.typing as npt
 from rich.console import Console
 
 from graft import tracking
+from graft.alone import alone
 from graft.artifacts import load_json, load_model, save_csv, save_json, save_model
 from graft.datasets.prepared import Card, Split, read_split
 from graft.errors import reported
@@ -196,5 +197,5 @@ def export(chosen: Arm, card: Card, test: Split) -> None:
 
 
 if __name__ == "__main__":
-    with reported():
+    with reported(), alone("evaluate"):
         main()

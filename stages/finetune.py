@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from graft import checkpoints, tracking
+from graft.alone import alone
 from graft.artifacts import load_model
 from graft.cross_validation import cross_validate
 from graft.datasets.prepared import Card, read_split
@@ -99,5 +100,5 @@ def read_source(source: str) -> SourceTask:
 
 
 if __name__ == "__main__":
-    with reported():
+    with reported(), alone("finetune", *sys.argv[1:]):
         main(*sys.argv[1:])

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from graft import params, tracking
+from graft.alone import alone
 from graft.artifacts import replacing_folder, workspace
 from graft.datasets.base import Examples
 from graft.datasets.prepared import read_split, row_bytes, write_source, write_target
@@ -65,5 +66,5 @@ def load(task: Task, space: Path, rng: np.random.Generator) -> Examples:
 
 
 if __name__ == "__main__":
-    with reported():
+    with reported(), alone("prepare"):
         main()

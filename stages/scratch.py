@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from graft import checkpoints, tracking
+from graft.alone import alone
 from graft.cross_validation import cross_validate
 from graft.datasets.prepared import Card
 from graft.errors import reported
@@ -90,5 +91,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with reported():
+    with reported(), alone("scratch"):
         main()

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from graft import checkpoints, tracking
+from graft.alone import alone
 from graft.artifacts import save_csv, save_json, save_model
 from graft.datasets.prepared import Card, read_split
 from graft.errors import reported
@@ -64,5 +65,5 @@ def main(source: str) -> None:
 
 
 if __name__ == "__main__":
-    with reported():
+    with reported(), alone("train_source", *sys.argv[1:]):
         main(*sys.argv[1:])

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
-KILLS_PER_STAGE = 3
+KILLS = 3
 
 pytestmark = pytest.mark.xdist_group("kills")
 
@@ -59,7 +60,7 @@ STAGES = (
     "evaluate",
 )
 TRAINING = ("train_source@low", "scratch", "finetune@low-l2_sp")
-"""Stages of which one kill each comes once a part of their work is kept."""
+"""Stages that are also killed once a part of their work is kept."""
 
 
 class Repro:
@@ -107,11 +108,15 @@ class Repro:
     def kill(self):
         """Kill DVC and its stage at once; return which stage that was, or None if all was done."""
         killed = self.stage if self.running else None
-        try:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            killed = None
+        os.killpg(self._process.pid, signal.SIGKILL)
         self.end()
+        return killed
+
+    def kill_dvc_alone(self):
+        """Kill DVC; its stage goes on. Return as `kill` does."""
+        killed = self.stage if self.running else None
+        self._process.kill()
+        self._process.wait()
         return killed
 
 
@@ -146,50 +151,66 @@ def kept_files(folder):
     return {(file, file.stat().st_mtime_ns) for file in files}
 
 
-def kill_once(folder, rng, seconds, mid_training):
-    """Run until a random instant of the next stage; return the stage that was killed and output."""
+def killed_once(folder, instant, rng, seconds):
+    """Run, and kill at an instant of the first stage that runs; return the stage and the run."""
     repro = Repro(folder)
     repro.wait_until(lambda: repro.stage is not None)
-    if mid_training:
-        before, stage = kept_files(folder), repro.stage
+    stage = repro.stage
+    if instant == "some work is kept":
+        before = kept_files(folder)
         repro.wait_until(lambda: kept_files(folder) - before or repro.stage != stage)
         time.sleep(0.3 * rng.random())
     else:
-        time.sleep(rng.random() * seconds.get(repro.stage, 0))
-    killed = repro.kill()
-    mend(folder, repro.lines)
-    return killed, repro.lines
+        time.sleep(rng.random() * seconds.get(stage, 0))
+    if not repro.running:
+        return None, repro
+    return (repro.kill_dvc_alone if instant == "DVC alone" else repro.kill)(), repro
 
 
-def campaign(folder, seconds, rng, per_stage=KILLS_PER_STAGE):
-    """Kill a run again and again, each stage in turn; return how often each was hit."""
-    hits, output = Counter(), []
+def instants(stage):
+    """Yield when to kill in a stage: at any time, but for those that train also in the midst."""
+    if stage in TRAINING:
+        yield "some work is kept"
+        yield "some work is kept"
+    if stage == "scratch":
+        yield "DVC alone"
+    for _ in range(3 if stage in TRAINING else KILLS):
+        yield "any"
+
+
+def campaign(folder, seconds, rng):
+    """Kill a run again and again, each stage in turn; return how often each was hit, and runs."""
+    hits, runs = Counter(), []
     for stage in STAGES:
-        for number in range(per_stage):
-            mid_training = number == 0 and stage in TRAINING
-            killed, lines = kill_once(folder, rng, seconds, mid_training)
+        for instant in instants(stage):
+            killed, repro = killed_once(folder, instant, rng, seconds)
+            mend(folder, repro.lines)
             hits[killed] += 1
-            output += lines
-    return hits, output
+            runs.append(repro)
+    return hits, runs
 
 
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory):
-    """Run the study without a kill; return its lock and how long each stage took."""
-    folder = make(tmp_path_factory.mktemp("unbroken"))
-    began = Repro(folder).end()
+def test_a_run_killed_at_any_instant_ends_in_the_same_bytes(tmp_path):
+    """At least 20 kills, each stage hit, and what training had finished is taken up."""
+    begun = make(tmp_path / "begun")
+    unbroken = shutil.copytree(begun, tmp_path / "unbroken")
+    began = Repro(unbroken).end()
     assert [stage for stage, _ in began[:-1]] == list(STAGES)
-    seconds = {
-        stage: after - at for (stage, at), (_, after) in zip(began, began[1:], strict=False)
-    }
-    return (folder / "dvc.lock").read_bytes(), seconds
+    seconds = {stage: after - at for (stage, at), (_, after) in pairwise(began)}
 
-
-def test_a_run_killed_at_any_instant_ends_in_the_same_bytes(tmp_path, unbroken):
-    lock, seconds = unbroken
-    folder = make(tmp_path / "killed")
-    hits, output = campaign(folder, seconds, np.random.default_rng(20))
-    last = Repro(folder)
-    last.end()
-    print(hits, *output, *last.lines, sep="\n")
-    assert (folder / "dvc.lock").read_bytes() == lock
+    killed = shutil.copytree(begun, tmp_path / "killed")
+    hits, runs = campaign(killed, seconds, np.random.default_rng(20))
+    runs.append(Repro(killed))
+    for run in runs:
+        run.end()
+    output = "\n".join(line for run in runs for line in run.lines)
+    assert (killed / "dvc.lock").read_bytes() == (unbroken / "dvc.lock").read_bytes(), output
+    del hits[None]
+    assert set(hits) == set(STAGES)
+    assert hits.total() >= 20
+    assert "taking up an interrupted training after step" in output
+    assert len(re.findall(r"taking up an interrupted run: \d+ of its results", output)) >= 2
+    assert "is still at scratch; waiting for its end" in output
+    assert "Traceback" not in output
+    assert not list((killed / ".dvc/tmp/graft/checkpoints").iterdir())
+    print(dict(hits))
