@@ -11,6 +11,7 @@ from pydantic import Field
 from graft.datasets.prepared import Split
 from graft.errors import GraftError
 from graft.finetuning import Cell
+from graft.grids import unequal
 from graft.labels import Budget
 from graft.networks.base import Network, Weights
 from graft.scores.comparison import Comparison
@@ -61,6 +62,8 @@ class Arm:
 
     Attributes
     ----------
+    combinations
+        Size of the grid that its cells were tuned over; 0 without one.
     correct
         By budget, (repeats, test examples): whether the prediction was right.
     rows
@@ -70,6 +73,7 @@ class Arm:
     source: str
     method: str
     cross_validation: Mapping[str, Any] | None = None
+    combinations: int = 0
     correct: dict[Budget, npt.NDArray[np.bool_]] = field(default_factory=dict)
     rows: list[tuple[object, ...]] = field(default_factory=list)
 
@@ -77,6 +81,16 @@ class Arm:
     def label(self) -> str:
         """What plots and tables call it."""
         return f"{self.source} {self.method}".strip()
+
+
+def check_tuning_effort(arms: Sequence[Arm]) -> None:
+    """Raise a GraftError where some arms were tuned harder than others.
+
+    graft.params checks the same beforehand; DVC, though, runs a stage whose own parameters
+    changed and looks at no others.
+    """
+    if message := unequal({arm.label: arm.combinations for arm in arms}):
+        raise GraftError(f"the arms were tuned over {message}")
 
 
 def evaluate_arm(
@@ -113,7 +127,9 @@ def choose(arms: Sequence[Arm], method: str) -> tuple[Arm, str]:
     """Return the arm that the headline speaks of, and why it.
 
     The best by cross-validation inside the labels of the largest budget: highest accuracy,
-    then lowest log loss, then the order of params.yaml. The test split has no say.
+    then lowest log loss, then the order of params.yaml. The test split has no say. Where the
+    arms were tuned, that is the estimate of what was chosen: a little too high, for each arm
+    alike, as their grids have one size.
 
     Parameters
     ----------
@@ -130,9 +146,10 @@ def choose(arms: Sequence[Arm], method: str) -> tuple[Arm, str]:
         )
     best = max(candidates, key=_merit)
     validation = best.cross_validation or {}
+    tuned = ", flattered by tuning on the same folds" if validation.get("combinations") else ""
     return best, (
         f"the best of {len(candidates)} by {validation['folds']}-fold cross-validation inside "
-        f"the labels of the largest budget ({100 * validation['accuracy']:.0f} % there)"
+        f"the labels of the largest budget ({100 * validation['accuracy']:.0f} % there{tuned})"
     )
 
 

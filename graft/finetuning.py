@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,13 +15,13 @@ from pydantic import Field, model_validator
 from graft.artifacts import array_sha256
 from graft.averaging import averaged
 from graft.checkpoints import Checkpoint
+from graft.grids import Values
 from graft.head import solve_head
 from graft.labels import Budget, labelled
 from graft.methods import Method
 from graft.networks.base import HEAD, Network, Weights
 from graft.penalties.base import Arrays, Evidence, SourceTask
 from graft.settings import Identifier, Settings, fault
-from graft.strategies.base import Phase
 from graft.streams import generator
 from graft.training import Curve, Recipe, TrainingLoop
 
@@ -64,6 +65,43 @@ def cells(budgets: Sequence[Budget], repeats: int) -> Iterator[Cell]:
 
 
 @dataclass(frozen=True)
+class Tuning:
+    """How the values of one cell were chosen from its method's grid.
+
+    Attributes
+    ----------
+    chosen
+        Values by the names of the grid.
+    reason
+        Why the method's own values stand; None where cross-validation chose.
+    folds
+        Of the cross-validation.
+    scores
+        Out-of-fold accuracy and log loss of each combination, in the order of the grid; None
+        where training diverged.
+    best
+        Place of the chosen combination among them.
+    temperature
+        What suits the out-of-fold probabilities of the chosen combination, where it is known.
+    """
+
+    chosen: Values
+    reason: str | None = None
+    folds: int = 0
+    scores: Sequence[tuple[float, float] | None] = ()
+    best: int | None = None
+    temperature: float | None = None
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What the metrics say of it."""
+        if self.reason:
+            return {"folds": 0, "reason": self.reason}
+        scores = [s and {"accuracy": s[0], "log_loss": s[1]} for s in self.scores]
+        return {"folds": self.folds, "best": self.best, "scores": scores}
+
+
+@dataclass(frozen=True)
 class Finetuned:
     """What fine-tuning made of one cell.
 
@@ -75,11 +113,14 @@ class Finetuned:
         Steps of gradient descent; 0 where the head was solved and nothing else trained.
     curve
         (step, mean objective since the last entry).
+    tuning
+        How the method's values were chosen in this cell; None without a grid.
     """
 
     weights: Weights
     steps: int
     curve: Curve
+    tuning: Tuning | None = None
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return all of it as named arrays."""
@@ -127,16 +168,31 @@ class Finetuner:
         self.network = network
         self.method = method
         self.checkpoint = checkpoint or Checkpoint()
-        self.recipe = (
-            recipe.model_copy(update={"learning_rate": method.learning_rate})
-            if method.learning_rate
-            else recipe
-        )
+        self.recipe = recipe
         self._initial = network.weights()
         self._source_task = source
         self._theta_0 = network.copy() if method.penalty else None
         self._measured: Arrays | None = None
-        self._phases = _phases(method, network)
+        self._alike: Finetuner | None = None
+
+    def variants(self, methods: Iterable[Method]) -> "list[Finetuner]":
+        """Return one per method, of the same network, recipe and theta_0.
+
+        Methods that differ in their learning rate alone share the compiled steps, and what
+        their penalty measures.
+        """
+        first: dict[Method, Finetuner] = {}
+        result = []
+        for method in methods:
+            twin = copy(self)
+            twin.__dict__.pop("_loop", None)
+            twin.__dict__.pop("trained", None)
+            twin.method, twin._measured = method, None
+            rateless = method.model_copy(update={"learning_rate": None})
+            alike = first.setdefault(rateless, twin)
+            twin._alike = None if alike is twin else alike
+            result.append(twin)
+        return result
 
     @cached_property
     def trained(self) -> frozenset[str]:
@@ -178,7 +234,8 @@ class Finetuner:
         curve: Curve = []
         if self._loop:
             measured = self._measure(inputs, labels)
-            curve = self._loop.fit(inputs, labels, rng, on_steps, measured)
+            rate = self.method.learning_rate
+            curve = self._loop.fit(inputs, labels, rng, on_steps, measured, learning_rate=rate)
         if self.method.wise_ft is not None:
             ended = {path: self.network.tensors[path].numpy() for path in sorted(self.trained)}
             self.network.assign(averaged(theta_0, ended, self.method.wise_ft))
@@ -225,6 +282,8 @@ class Finetuner:
 
     def _measure(self, inputs: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Arrays:
         """Return what the penalty measures: anew for each cell, or once for all of them."""
+        if self._alike is not None:
+            return self._alike._measure(inputs, labels)
         penalty = self.method.penalty
         if penalty is None or self._theta_0 is None or penalty.measures == "nothing":
             return {}
@@ -237,11 +296,14 @@ class Finetuner:
 
     @cached_property
     def _loop(self) -> TrainingLoop | None:
-        if not self._phases:
+        if self._alike is not None:
+            return self._alike._loop
+        phases = self.method.phases(self.network.blocks)
+        if not phases:
             return None
         return TrainingLoop(
             self.network,
-            self._phases,
+            phases,
             self.recipe,
             self.method.penalty,
             self._theta_0,
@@ -324,6 +386,7 @@ def finetune_cells(
     *,
     seed: int,
     starts: Sequence[Weights] | None = None,
+    tune: Callable[[Cell], tuple[Finetuner, Tuning]] | None = None,
 ) -> Iterator[tuple[Cell, Finetuned, float]]:
     """Yield every cell, what became of it, and its accuracy on its own labels.
 
@@ -334,12 +397,15 @@ def finetune_cells(
     ----------
     starts
         One set of initial weights per repeat, for the control.
+    tune
+        What chooses the values of a cell beforehand, for a method with a grid.
     """
     for cell in cells(budgets, repeats):
         rows = labelled(labelled_examples.ranks[cell.repeat], cell.labels_per_class)
         rng = generator(seed, "order", cell.name)
         start = starts[cell.repeat] if starts else None
-        finetuned = labelled_examples.train(finetuner, rows, rng, start)
+        by, tuning = tune(cell) if tune else (finetuner, None)
+        finetuned = replace(labelled_examples.train(by, rows, rng, start), tuning=tuning)
         predicted = finetuner.network.probabilities(labelled_examples.inputs[rows]).argmax(axis=1)
         yield cell, finetuned, float(np.mean(predicted == labelled_examples.labels[rows]))
 
@@ -360,15 +426,6 @@ def _work(
         *(array_sha256(each) for each in (rows, held) if each is not None),
     ]
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:32]
-
-
-def _phases(method: Method, network: Network) -> tuple[Phase, ...]:
-    phases = method.strategy.phases(network.blocks)
-    solved = method.strategy.solved_head is not None and method.penalty is None
-    if solved and all(set(phase.rates) <= {HEAD} for phase in phases):
-        # A solved head is at its optimum already: there is nothing to descend.
-        return ()
-    return phases
 
 
 def _check_frozen(before: Weights, after: Weights, trained: frozenset[str]) -> None:

@@ -1,18 +1,22 @@
 """A method, as params.yaml names it: a strategy and, if wanted, a penalty."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field, model_validator
 
+from graft.grids import Tunable
+from graft.networks.base import HEAD
 from graft.penalties.registry import PENALTIES, AnyPenalty
-from graft.settings import Settings, expected, fault
+from graft.settings import expected, fault
+from graft.strategies.base import Phase
 from graft.strategies.registry import AnyStrategy
 from graft.strategies.scratch import Scratch
 
 BatchNormPolicy = Literal["frozen", "adapt", "stochastic", "recompute"]
 
 
-class Method(Settings):
+class Method(Tunable):
     """A way of transferring, and what of the shared recipe it does its own way.
 
     Attributes
@@ -37,8 +41,23 @@ class Method(Settings):
     learning_rate: float | None = Field(default=None, gt=0)
     wise_ft: float | None = Field(default=None, ge=0, le=1)
 
+    def phases(self, blocks: Sequence[str]) -> tuple[Phase, ...]:
+        """Return the strategy's phases of training for a network of `blocks`.
 
-class ScratchSection(Settings):
+        There are none where a solved head alone would train, without a penalty: it is at its
+        optimum already.
+
+        Raises
+        ------
+        GraftError
+            Where the strategy speaks of blocks that are not there.
+        """
+        phases = self.strategy.phases(blocks)
+        solved = self.strategy.solved_head is not None and self.penalty is None
+        return () if solved and all(phase.rates.keys() <= {HEAD} for phase in phases) else phases
+
+
+class ScratchSection(Tunable):
     """The control. The rest of its training is `finetune.training`, as for every method."""
 
     learning_rate: float | None = Field(default=None, gt=0)
@@ -52,6 +71,7 @@ class ScratchSection(Settings):
             penalty=self.penalty,
             batch_norm="adapt",
             learning_rate=self.learning_rate,
+            grid=self.grid,
         )
 
     @model_validator(mode="after")

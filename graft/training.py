@@ -30,6 +30,10 @@ Curve = list[tuple[int, float]]
 NormMode = Literal["frozen", "adapt", "stochastic"]
 
 
+class DivergedError(GraftError):
+    """The objective is no longer a number."""
+
+
 class Recipe(Settings):
     """How long and how fast a network trains."""
 
@@ -115,6 +119,7 @@ class TrainingLoop:
         measured: Arrays | None = None,
         *,
         training: Training | None = None,
+        learning_rate: float | None = None,
     ) -> Curve:
         """Train from the network's present weights with a fresh optimizer.
 
@@ -131,6 +136,8 @@ class TrainingLoop:
         training
             Where the state is saved every so often. An interrupted training of the same inputs,
             labels and `rng` that it holds is taken up, and ends as it would have ended.
+        learning_rate
+            Instead of the recipe's; the compiled steps are the same.
 
         Returns
         -------
@@ -139,7 +146,7 @@ class TrainingLoop:
 
         Raises
         ------
-        GraftError
+        DivergedError
             When the objective is no longer a number.
         """
         import tensorflow as tf
@@ -153,7 +160,8 @@ class TrainingLoop:
         recipe = self.recipe
         seeds = self._seeds(rng)
         order = example_order(len(inputs), recipe.steps, recipe.batch_size, rng)
-        rate = recipe.learning_rate * rates(recipe.schedule, recipe.steps, recipe.warmup_steps)
+        highest = learning_rate or recipe.learning_rate
+        rate = highest * rates(recipe.schedule, recipe.steps, recipe.warmup_steps)
         one_hot = np.eye(self.network.num_classes, dtype=np.float32)
         curve: Curve = []
         if training is not None and training.state is not None:
@@ -326,7 +334,7 @@ class TrainingLoop:
 
 def _finite(objective: float, step: int) -> float:
     if not math.isfinite(objective):
-        raise GraftError(
+        raise DivergedError(
             f"training has diverged: the objective is {objective} at step {step}; "
             "lower learning_rate or the penalty's strength, or raise warmup_steps"
         )

@@ -17,6 +17,7 @@ from graft.evaluation import (
     CELL_COLUMNS,
     Arm,
     EvaluateSection,
+    check_tuning_effort,
     choose,
     evaluate_arm,
     headline,
@@ -100,14 +101,17 @@ def evaluate_arms(given: Declared, test: Split) -> list[Arm]:
         keep_only(folder, [f"{source}/{method}".strip("/") for source, method in pairs])
     keep_only(INITIAL, sources)
     keep_only(TRANSFER, sources)
-    arms = []
+    studies = [load_json(STUDIES / source / f"{method}.json") for source, method in pairs]
+    arms = [
+        Arm(*pair, study["cross_validation"], len(study.get("grid", ())))
+        for pair, study in zip(pairs, studies, strict=True)
+    ]
+    check_tuning_effort(arms)
     with progress("evaluating", len(pairs)) as advance:
-        for source, method in pairs:
-            study = load_json(STUDIES / source / f"{method}.json")
-            arm = Arm(source, method, study.get("cross_validation"))
-            network = Network(load_model(INITIAL / f"{source or sources[0]}.keras"))
-            evaluate_arm(arm, network, read_cells(study, FINETUNED / source / method), test)
-            arms.append(arm)
+        for arm, study in zip(arms, studies, strict=True):
+            network = Network(load_model(INITIAL / f"{arm.source or sources[0]}.keras"))
+            models = FINETUNED / arm.source / arm.method
+            evaluate_arm(arm, network, read_cells(study, models), test)
             advance(1)
     return arms
 

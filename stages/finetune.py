@@ -18,6 +18,7 @@ from graft.runtime import start_tensorflow
 from graft.sections import read_declared
 from graft.settings import Identifier, Settings
 from graft.study import read_labelled, write_study
+from graft.tuning import Tuner, account
 
 TARGET = Path("data/prepared/target")
 INITIAL = Path("models/initial")
@@ -61,10 +62,17 @@ def main(source: str, method: str) -> None:
             checkpoint,
         )
         labelled = read_labelled(TARGET / "train", FEATURES / source / "train.npy")
+        grid = finetuner.method.combinations
+        folds = given.finetune.folds
         cells = finetune_cells(
-            finetuner, labelled, card.labels_per_class, card.repeats, seed=given.seed
+            finetuner,
+            labelled,
+            card.labels_per_class,
+            card.repeats,
+            seed=given.seed,
+            tune=Tuner(finetuner, labelled, folds, seed=given.seed) if grid else None,
         )
-        write_study(
+        study = write_study(
             cells,
             card,
             MODELS / source / method,
@@ -76,10 +84,13 @@ def main(source: str, method: str) -> None:
                 finetuner,
                 labelled,
                 card.labels_per_class[-1],
-                given.finetune.folds,
+                folds,
                 seed=given.seed,
             ),
+            grid=grid,
         )
+        if grid:
+            print(f"{source} {method}: {account(grid, study['cells'])}.")
 
 
 def measures_source(method: Method) -> bool:

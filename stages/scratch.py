@@ -16,6 +16,7 @@ from graft.sections import read_declared
 from graft.settings import Settings
 from graft.streams import integer
 from graft.study import read_labelled, write_study
+from graft.tuning import Tuner, account
 
 TARGET = Path("data/prepared/target")
 MODELS = Path("models/finetuned/scratch")
@@ -63,6 +64,8 @@ def main() -> None:
         )
         labelled = read_labelled(TARGET / "train")
         starts = [network.weights() for network in networks]
+        grid = finetuner.method.combinations
+        folds = given.finetune.folds
         cells = finetune_cells(
             finetuner,
             labelled,
@@ -70,8 +73,11 @@ def main() -> None:
             card.repeats,
             seed=given.seed,
             starts=starts,
+            tune=Tuner(finetuner, labelled, folds, seed=given.seed, starts=starts)
+            if grid
+            else None,
         )
-        write_study(
+        study = write_study(
             cells,
             card,
             MODELS,
@@ -83,11 +89,14 @@ def main() -> None:
                 finetuner,
                 labelled,
                 card.labels_per_class[-1],
-                given.finetune.folds,
+                folds,
                 seed=given.seed,
                 start=starts[0],
             ),
+            grid=grid,
         )
+        if grid:
+            print(f"scratch: {account(grid, study['cells'])}.")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,15 @@ import pytest
 
 from graft.datasets.prepared import Split
 from graft.errors import GraftError
-from graft.evaluation import CELL_COLUMNS, Arm, choose, evaluate_arm, headline, refuse_hurt
+from graft.evaluation import (
+    CELL_COLUMNS,
+    Arm,
+    check_tuning_effort,
+    choose,
+    evaluate_arm,
+    headline,
+    refuse_hurt,
+)
 from graft.finetuning import Cell
 from graft.scores.comparison import Comparison
 from graft.scores.registry import SCORES
@@ -28,6 +36,26 @@ def test_the_most_accurate_by_cross_validation_is_chosen():
         "the best of 3 by 3-fold cross-validation inside the labels of the largest budget "
         "(70 % there)"
     )
+
+
+def test_of_tuned_arms_it_says_that_the_figure_flatters():
+    arms = [arm("a", "probe", 0.5), arm("a", "full", 0.704)]
+    arms[1].cross_validation["combinations"] = 4
+    assert choose(arms, "auto")[1].endswith("(70 % there, flattered by tuning on the same folds)")
+
+
+def test_arms_that_were_tuned_over_grids_of_one_size_are_compared():
+    check_tuning_effort([Arm("", "scratch"), Arm("a", "full")])
+    check_tuning_effort([Arm("", "scratch", None, 4), Arm("a", "full", None, 4)])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "listed"), [((0, 4), "scratch none, a full 4"), ((4, 2), "scratch 4, a full 2")]
+)
+def test_arms_that_were_tuned_unequally_are_not_compared(sizes, listed):
+    arms = [Arm("", "scratch", None, sizes[0]), Arm("a", "full", None, sizes[1])]
+    with pytest.raises(GraftError, match=rf"tuned over grids of unequal size \({listed}\); give"):
+        check_tuning_effort(arms)
 
 
 def test_the_lower_log_loss_decides_between_equals():

@@ -168,6 +168,32 @@ def test_a_tensor_that_moves_and_should_not_is_a_bug_that_is_told(small_network,
         finetuner.train(images, labels, seeded())
 
 
+# Variants
+
+
+def test_each_variant_trains_as_if_it_were_alone(two_block_network, images, labels):
+    start = two_block_network.weights()
+    own = Method(strategy=Full(), penalty=L2SP(strength=0.1))
+    recipe = RECIPE.model_copy(update={"optimizer": "sgd"})
+    methods = [
+        own.model_copy(update=changed)
+        for changed in (
+            {"learning_rate": 0.1},
+            {"batch_norm": "adapt"},
+            {"learning_rate": 0.02},
+            {"penalty": L2SP(strength=1.0)},
+        )
+    ]
+    variants = Finetuner(two_block_network, own, recipe).variants(methods)
+    among_others = [v.train(images, labels, seeded()) for _ in range(2) for v in variants]
+    for method, first, again in zip(methods, among_others[:4], among_others[4:], strict=True):
+        two_block_network.assign(start)
+        alone = Finetuner(two_block_network, method, recipe).train(images, labels, seeded())
+        assert alone.curve == first.curve == again.curve
+        assert alone.weights.keys() == first.weights.keys()
+        assert moved(alone.weights, first.weights) == moved(first.weights, again.weights) == set()
+
+
 # Every cell
 
 
@@ -285,6 +311,7 @@ def test_nothing_of_another_method_recipe_or_seed_is_taken_up(small_network, tas
     other = {**start, "head/bias": start["head/bias"] + 1}
     differences = [
         {"method": Method(strategy=Full(), penalty=L2(strength=0.1))},
+        {"method": Method(strategy=Full(), learning_rate=0.02)},
         {"recipe": RECIPE.model_copy(update={"learning_rate": 0.02})},
         {"seed": 1},
         {"rows": 7},

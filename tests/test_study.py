@@ -6,7 +6,7 @@ import pytest
 from graft.artifacts import save_array
 from graft.cross_validation import OutOfFold
 from graft.datasets.prepared import Card
-from graft.finetuning import Cell, Finetuned
+from graft.finetuning import Cell, Finetuned, Tuning
 from graft.study import keep_only, read_labelled, read_weights, write_study
 
 
@@ -167,6 +167,64 @@ def test_a_probe_has_no_objective_and_an_empty_curve(tmp_path):
     assert metrics["cross_validation"] is metrics["cells"][0]["temperature"] is None
     assert (metrics["cells"][0]["objective"], metrics["cells"][0]["steps"]) == (None, 0)
     assert paths[2].read_text() == "labels_per_class,step,objective\n"
+
+
+# A study of a method with a grid
+
+GRID = ({"c": 1.0}, {"c": 2.0})
+TOO_FEW = Tuning({"c": 9.0}, "too few")
+CHOSEN = Tuning({"c": 2.0}, None, 3, [None, (0.75, 0.5)], 1, 1.5)
+
+
+def write_tuned(folder, *tunings):
+    """Write a study of one cell per budget; return its metrics."""
+    budgets = tuple(range(1, len(tunings) + 1))
+    tuned = [
+        (Cell(budget, 0), Finetuned({"head/bias": np.ones(2)}, 0, [], tuning), 1.0)
+        for budget, tuning in zip(budgets, tunings, strict=True)
+    ]
+    written = write_study(
+        tuned,
+        card(budgets, 1),
+        *(folder / name for name in ("models", "probe.json", "probe.csv")),
+        Record(),
+        arm={"method": "probe"},
+        cross_validation=lambda: HELD,
+        grid=GRID,
+    )
+    metrics = json.loads((folder / "probe.json").read_text())
+    assert written["cells"] == metrics["cells"]
+    return metrics
+
+
+def test_what_was_chosen_and_why_stands_with_the_cell(tmp_path):
+    metrics = write_tuned(tmp_path, TOO_FEW, CHOSEN)
+    assert metrics["grid"] == list(GRID)
+    keys = ("temperature", "chosen", "tuning")
+    assert [[row[key] for key in keys] for row in metrics["cells"]] == [
+        [None, {"c": 9.0}, {"folds": 0, "reason": "too few"}],
+        [
+            1.5,
+            {"c": 2.0},
+            {"folds": 3, "best": 1, "scores": [None, {"accuracy": 0.75, "log_loss": 0.5}]},
+        ],
+    ]
+
+
+def test_the_estimate_of_a_tuned_cell_is_that_of_what_was_chosen(tmp_path):
+    assert write_tuned(tmp_path, TOO_FEW, CHOSEN)["cross_validation"] == {
+        "labels_per_class": 2,
+        "folds": 3,
+        "accuracy": 0.75,
+        "log_loss": 0.5,
+        "combinations": 2,
+    }
+
+
+def test_where_the_largest_budget_is_too_small_the_own_values_are_cross_validated(tmp_path):
+    metrics = write_tuned(tmp_path, TOO_FEW, TOO_FEW)
+    assert metrics["cross_validation"] == {**ESTIMATE, "labels_per_class": 2}
+    assert metrics["cells"][1]["temperature"] == pytest.approx(2, rel=1e-4)
 
 
 def test_a_study_that_fails_leaves_the_old_one(tmp_path):

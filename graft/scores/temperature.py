@@ -59,4 +59,4 @@ def log_probabilities(
     probabilities: npt.NDArray[np.floating[Any]],
 ) -> npt.NDArray[np.float64]:
     """Return the logarithms of probabilities, of which the least counts as 2.2e-16."""
-    return np.log(np.maximum(probabilities, _LEAST, dtype=np.float64))
+    return np.asarray(np.log(np.maximum(probabilities, _LEAST, dtype=np.float64)))
