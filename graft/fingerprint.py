@@ -53,6 +53,13 @@ class Fingerprint:
         content = {"command": self.command, "params": self.params, "deps": self.deps}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
+    @property
+    def data(self) -> list[str]:
+        """The dependencies that are no Python code."""
+        return [
+            p for p in self.deps if not p.endswith(".py") and not (Path(p) / "__init__.py").exists()
+        ]
+
 
 def fingerprint(stage: str, **item: str) -> Fingerprint:
     """Return the fingerprint of a stage as the working directory has it now.
@@ -100,6 +107,16 @@ def locked() -> dict[str, Fingerprint]:
         )
         for name, entry in _mapping(LOCK).get("stages", {}).items()
     }
+
+
+def outputs() -> list[str]:
+    """Return what the pipeline writes, dvc.lock included; folders in place of matrix items."""
+    paths = {str(LOCK)}
+    for stage in _mapping(PIPELINE).get("stages", {}).values() if PIPELINE.exists() else ():
+        for entry in (*stage.get("outs", []), *stage.get("metrics", []), *stage.get("plots", [])):
+            path = next(iter(entry)) if isinstance(entry, dict) else entry
+            paths.add(path.partition("${")[0].rstrip("/"))
+    return sorted(paths)
 
 
 def _mapping(path: Path) -> dict[str, Any]:

@@ -101,6 +101,11 @@ def write_study(  # noqa: PLR0917 - what comes in, then what goes out
                     "train_accuracy": accuracy,
                 }
             )
+            record.cell(
+                {**arm, "labels_per_class": cell.labels_per_class, "repeat": cell.repeat},
+                {"train_accuracy": accuracy, "steps": finetuned.steps},
+                {"objective": finetuned.curve},
+            )
             advance(1)
         summary: dict[str, Any] = {**arm}
         if cross_validation is not None:
