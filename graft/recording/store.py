@@ -21,8 +21,12 @@ _BATCH_OF_PARAMS = 100
 _LONGEST_PARAM = 6000
 _PARENT = "mlflow.parentRunId"
 
-# A server that is down is found out in seconds; MLflow's own settings take minutes.
-_IMPATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+_SETTINGS = {
+    # A server that is down is found out in seconds; MLflow's own settings take minutes.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
 
 Curves = Mapping[str, Sequence[tuple[int, float]]]
 
@@ -39,7 +43,7 @@ class Store:
     """
 
     def __init__(self, spool: Spool) -> None:
-        for name, value in _IMPATIENCE.items():
+        for name, value in _SETTINGS.items():
             os.environ.setdefault(name, value)
         # An exported run would be taken for the parent of those that are made here.
         os.environ.pop("MLFLOW_RUN_ID", None)

@@ -66,8 +66,8 @@ class Run:
 
     def metrics(self, values: Mapping[str, object]) -> None:
         """Record the numbers among `values`; nested mappings become dotted names."""
-        if numbers := _numbers(values):
-            self._journal.write("metrics", metrics=numbers)
+        if found := numbers(values):
+            self._journal.write("metrics", metrics=found)
 
     def curve(self, name: str, points: Sequence[tuple[int, float]]) -> None:
         """Record a metric over steps."""
@@ -87,7 +87,7 @@ class Run:
             What tells it from the others: source, method, labels_per_class and repeat.
         """
         names = {key: str(value) for key, value in cell.items()}
-        self._journal.write("cell", cell=names, metrics=_numbers(metrics), curves=curves)
+        self._journal.write("cell", cell=names, metrics=numbers(metrics), curves=curves)
 
     def model(self, path: Path, class_names: Sequence[str], example: "npt.NDArray[Any]") -> None:
         """Record the chosen model, the one to serve.
@@ -156,12 +156,12 @@ def _start(stage: str, params: Mapping[str, object], tags: Mapping[str, str]) ->
         and {
             "process": str(calling.process),
             "name": calling.name,
-            "tags": {"dvc.command": calling.command, **_origin()},
+            "tags": {"dvc.command": calling.command, **origin()},
         },
         "tags": {
             "stage": stage,
             **tags,
-            **_origin(),
+            **origin(),
             **_versions(),
             "mlflow.source.name": f"stages/{stage}.py",
             "mlflow.source.type": "PROJECT",
@@ -182,7 +182,7 @@ def described(made: Fingerprint) -> dict[str, Any]:
     }
 
 
-def _origin() -> dict[str, str]:
+def origin() -> dict[str, str]:
     """Return tags that say which code and which experiment a run belongs to."""
     revision = commit()
     tags = {
@@ -252,14 +252,19 @@ def _check_store(spool: Spool) -> bool:
     if checked.returncode == 0:
         return True
     fault = checked.stderr.removeprefix("graft: ").strip()
-    declared = read_declared(PARAMS, _Declared) if PARAMS.exists() else _Declared()
-    if declared.tracking.unreachable == "fail":
+    if not may_be_unreachable():
         hint = (
             f"with `tracking: {{unreachable: spool}}` in {PARAMS} the stage would run all the same"
         )
         raise GraftError(f"{fault}; {hint}")
     _say(f"{fault}; the run is kept in {spool.folder}: bring it to MLflow with `graft record`")
     return False
+
+
+def may_be_unreachable() -> bool:
+    """Whether params.yaml lets the pipeline run without a server that it could not reach."""
+    declared = read_declared(PARAMS, _Declared) if PARAMS.exists() else _Declared()
+    return declared.tracking.unreachable == "spool"
 
 
 def _check_database(uri: str, path: Path) -> None:
@@ -362,7 +367,8 @@ def _plain(value: object) -> Any:
     return value
 
 
-def _numbers(values: Mapping[str, object]) -> dict[str, float]:
+def numbers(values: Mapping[str, object]) -> dict[str, float]:
+    """Return the numbers in nested mappings, under dotted names."""
     return {k: float(v) for k, v in flat(values).items() if isinstance(v, int | float)}
 
 
