@@ -53,6 +53,13 @@ class Fingerprint:
         content = {"command": self.command, "params": self.params, "deps": self.deps}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
+    @property
+    def data(self) -> list[str]:
+        """The dependencies that are no Python code."""
+        return [
+            p for p in self.deps if not p.endswith(".py") and not (Path(p) / "__init__.py").exists()
+        ]
+
 
 def fingerprint(stage: str, **item: str) -> Fingerprint:
     """Return the fingerprint of a stage as the working directory has it now.
@@ -85,21 +92,57 @@ def fingerprint(stage: str, **item: str) -> Fingerprint:
     )
 
 
-def locked() -> dict[str, Fingerprint]:
-    """Return the fingerprint of every stage in dvc.lock by its name there; none without a file.
+@dataclass(frozen=True)
+class Locked:
+    """A stage as dvc.lock has it.
+
+    Attributes
+    ----------
+    fingerprint
+        What its results were made of.
+    item
+        Its matrix item, such as ``{"source": "printed_digits"}``.
+    outs
+        The MD5 of each of its outputs.
+    """
+
+    fingerprint: Fingerprint
+    item: Mapping[str, str]
+    outs: Mapping[str, str]
+
+
+def locked() -> dict[str, Locked]:
+    """Return every stage in dvc.lock by its name there; none without a file.
 
     A name has the form ``stage`` or ``stage@SOURCE-METHOD``.
     """
     if not LOCK.exists():
         return {}
-    return {
-        name: Fingerprint(
+    stages = _mapping(PIPELINE).get("stages", {})
+    found = {}
+    for name, entry in _mapping(LOCK).get("stages", {}).items():
+        made = Fingerprint(
             entry["cmd"],
             entry.get("params", {}).get(str(PARAMS), {}),
             {dep["path"]: dep["md5"] for dep in entry.get("deps", [])},
         )
-        for name, entry in _mapping(LOCK).get("stages", {}).items()
-    }
+        stage, _, item = name.partition("@")
+        keys = stages.get(stage, {}).get("matrix", ())
+        # A name without a hyphen is what makes this unambiguous: graft.settings.Identifier.
+        values = dict(zip(keys, item.split("-"), strict=False))
+        outs = {out["path"]: out["md5"] for out in entry.get("outs", [])}
+        found[name] = Locked(made, values, outs)
+    return found
+
+
+def outputs() -> list[str]:
+    """Return what the pipeline writes, dvc.lock included; folders in place of matrix items."""
+    paths = {str(LOCK)}
+    for stage in _mapping(PIPELINE).get("stages", {}).values() if PIPELINE.exists() else ():
+        for entry in (*stage.get("outs", []), *stage.get("metrics", []), *stage.get("plots", [])):
+            path = next(iter(entry)) if isinstance(entry, dict) else entry
+            paths.add(path.partition("${")[0].rstrip("/"))
+    return sorted(paths)
 
 
 def _mapping(path: Path) -> dict[str, Any]:
@@ -144,9 +187,9 @@ def _ignored() -> "GitIgnoreSpec":
 def _md5(path: Path, ignored: "GitIgnoreSpec") -> str:
     try:
         if not path.is_dir():
-            return _md5_of_file(path)
+            return md5_of_file(path)
         entries = [
-            {"md5": _md5_of_file(file), "relpath": file.relative_to(path).as_posix()}
+            {"md5": md5_of_file(file), "relpath": file.relative_to(path).as_posix()}
             for file in _files(path, ignored)
         ]
     except OSError as error:
@@ -159,7 +202,8 @@ def _md5(path: Path, ignored: "GitIgnoreSpec") -> str:
     return f"{hashlib.file_digest(io.BytesIO(content), _new_md5).hexdigest()}.dir"
 
 
-def _md5_of_file(path: Path) -> str:
+def md5_of_file(path: Path) -> str:
+    """Return the MD5 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, _new_md5).hexdigest()
 

@@ -76,6 +76,7 @@ def main() -> None:
         export(chosen, card, test)
         save_json(METRICS / "evaluate.json", summary(result))
         record.metrics(summary(result))
+        record.model(EXPORTED, card.class_names, test.inputs[:1])
         console = Console(highlight=False)
         console.print(answer_table(arms, compared, given.evaluate.confidence))
         hold_rankings_against_gains(given, arms[1:], result, console)

@@ -131,11 +131,15 @@ def test_a_locked_stage_has_the_fingerprint_with_which_it_ran(project):
         f"schema: '2.0'\nstages:\n  finetune@low-full:\n    cmd: {COMMAND}\n    deps:\n{deps}"
         "    params:\n      params.yaml:\n        finetune.training: {steps: 4}\n"
         "        methods.full: {rate: 0.001}\n        seed: 1\n"
-        "    outs:\n    - {path: models/low, hash: md5, md5: 00}\n"
+        "    outs:\n    - {path: models/low, hash: md5, md5: '00'}\n"
         "  evaluate:\n    cmd: python -m stages.evaluate\n",
         encoding="utf-8",
     )
-    assert locked() == {"finetune@low-full": made, "evaluate": fingerprint("evaluate")}
+    low, evaluate = locked()["finetune@low-full"], locked()["evaluate"]
+    assert low.fingerprint == made
+    assert low.item == {"source": "low", "method": "full"}
+    assert low.outs == {"models/low": "00"}
+    assert (evaluate.fingerprint, evaluate.item) == (fingerprint("evaluate"), {})
 
 
 def test_without_dvc_lock_nothing_is_locked(project):
