@@ -28,6 +28,7 @@ import numpy.typing as npt
 
 from graft.artifacts import load_arrays, save_arrays
 from graft.errors import GraftError
+from graft.fingerprint import fingerprint
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -159,16 +160,16 @@ class Training:
 
 
 @contextmanager
-def kept(digest: str) -> Iterator[Checkpoint]:
+def kept(stage: str, **item: str) -> Iterator[Checkpoint]:
     """Yield the checkpoint of a stage; remove it when the block, its outputs included, succeeds.
 
-    Outside a DVC repository nothing is kept.
+    Its name is the stage's fingerprint and what else decides a result to the byte: the libraries
+    and the processor. Outside a DVC repository nothing is kept.
 
     Parameters
     ----------
-    digest
-        The stage's fingerprint. What else decides a result to the byte, the libraries and the
-        processor, is added to it.
+    stage, item
+        As `graft.fingerprint.fingerprint` takes them.
     """
     root = Path(os.environ.get("DVC_ROOT") or Path.cwd())
     if not (root / ".dvc").is_dir():
@@ -176,7 +177,8 @@ def kept(digest: str) -> Iterator[Checkpoint]:
         return
     everything = root / ".dvc" / "tmp" / "graft" / "checkpoints"
     _forget_old(everything)
-    folder = everything / hashlib.sha256(f"{digest} {_numerics()}".encode()).hexdigest()[:32]
+    inputs = f"{fingerprint(stage, **item).digest} {_numerics()}"
+    folder = everything / hashlib.sha256(inputs.encode()).hexdigest()[:32]
     checkpoint = Checkpoint(folder)
     if finished := checkpoint.finished():
         print(f"taking up an interrupted run: {finished} of its results are kept", flush=True)

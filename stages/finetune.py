@@ -10,7 +10,6 @@ from graft.cross_validation import cross_validate
 from graft.datasets.prepared import Card, read_split
 from graft.errors import reported
 from graft.finetuning import Finetuner, FinetuneSection, finetune_cells
-from graft.fingerprint import fingerprint
 from graft.methods import Method
 from graft.networks.base import Network
 from graft.penalties.base import SourceTask
@@ -49,10 +48,9 @@ def main(source: str, method: str) -> None:
         "training": given.finetune.training,
         "folds": given.finetune.folds,
     }
-    digest = fingerprint("finetune", source=source, method=method).digest
     with (
         tracking.run("finetune", recorded, source=source, method=method) as record,
-        checkpoints.kept(digest) as checkpoint,
+        checkpoints.kept("finetune", source=source, method=method) as checkpoint,
     ):
         finetuner = Finetuner(
             Network(load_model(INITIAL / f"{source}.keras")),

@@ -8,7 +8,6 @@ from graft.cross_validation import cross_validate
 from graft.datasets.prepared import Card
 from graft.errors import reported
 from graft.finetuning import Finetuner, FinetuneSection, finetune_cells
-from graft.fingerprint import fingerprint
 from graft.methods import ScratchSection
 from graft.networks.registry import AnyNetwork
 from graft.runtime import start_tensorflow
@@ -45,10 +44,9 @@ def main() -> None:
         "training": given.finetune.training,
         "folds": given.finetune.folds,
     }
-    digest = fingerprint("scratch").digest
     with (
         tracking.run("scratch", recorded, method="scratch") as record,
-        checkpoints.kept(digest) as checkpoint,
+        checkpoints.kept("scratch") as checkpoint,
     ):
         networks = [
             given.network.build(

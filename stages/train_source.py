@@ -8,7 +8,6 @@ from graft.alone import alone
 from graft.artifacts import save_csv, save_json, save_model
 from graft.datasets.prepared import Card, read_split
 from graft.errors import reported
-from graft.fingerprint import fingerprint
 from graft.networks.registry import AnyNetwork
 from graft.runtime import start_tensorflow
 from graft.sections import read_declared
@@ -37,10 +36,9 @@ def main(source: str) -> None:
     start_tensorflow()
     card = Card.read(SOURCES / source)
     recorded = {"seed": given.seed, "network": given.network, "train_source": given.train_source}
-    digest = fingerprint("train_source", source=source).digest
     with (
         tracking.run("train_source", recorded, source=source) as record,
-        checkpoints.kept(digest) as checkpoint,
+        checkpoints.kept("train_source", source=source) as checkpoint,
     ):
         network = given.network.build(
             card.input_shape,

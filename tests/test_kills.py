@@ -103,6 +103,7 @@ class Repro:
         """Wait for the end; return when each stage began, and when all was done."""
         self._process.wait()
         self._reader.join()
+        self._process.stdout.close()
         return [*self.began, ("", time.monotonic())]
 
     def kill(self):
