@@ -336,13 +336,14 @@ class Labelled:
 
         The network is left with the trained weights.
         """
-        finetuned = Finetuned.of(
-            finetuner.checkpoint.remembered(
-                f"cell-{_work(finetuner, rows, rng, start)}",
-                lambda: self._train(finetuner, rows, rng, start).arrays(),
-            )
-        )
-        finetuner.adopt(finetuned, start)
+        name = f"cell-{_work(finetuner, rows, rng, start)}"
+        found = finetuner.checkpoint.read(name)
+        if found is not None:
+            finetuned = Finetuned.of(found)
+            finetuner.adopt(finetuned, start)
+            return finetuned
+        finetuned = self._train(finetuner, rows, rng, start)
+        finetuner.checkpoint.write(name, finetuned.arrays())
         return finetuned
 
     def held_out(
