@@ -1,5 +1,6 @@
 """Tuning: the values of a cell, chosen from its method's grid inside the cell's own labels."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -115,9 +116,15 @@ def account(grid: Sequence[Values], cells: Sequence[Mapping[str, Any]]) -> str:
     grid, cells
         As they stand in the metrics of the arm.
     """
-    standing = [cell["labels_per_class"] for cell in cells if not cell["tuning"]["folds"]]
-    text = f"{len(cells) - len(standing)} of {len(cells)} cells tuned over {len(grid)} combinations"
-    if standing:
-        budgets = ", ".join(map(str, dict.fromkeys(standing)))
-        text += f"; at {budgets} labels per class the defaults stand ({TOO_FEW})"
+    tuned = [cell for cell in cells if cell["tuning"]["folds"]]
+    text = f"{len(tuned)} of {len(cells)} cells tuned over {len(grid)} combinations"
+    if tuned:
+        (best, count), *_ = Counter(cell["tuning"]["best"] for cell in tuned).most_common(1)
+        values = ", ".join(f"{name} {value}" for name, value in grid[best].items())
+        text += f", most often to {values} ({count} of {len(tuned)})"
+    if len(tuned) < len(cells):
+        standing = [cell["labels_per_class"] for cell in cells if not cell["tuning"]["folds"]]
+        budgets = " and ".join(map(str, dict.fromkeys(standing)))
+        noun = "label" if budgets == "1" else "labels"
+        text += f"; at {budgets} {noun} per class the defaults stand ({TOO_FEW})"
     return text

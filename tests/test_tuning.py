@@ -282,26 +282,37 @@ def test_what_a_penalty_measures_on_the_source_is_measured_once_for_all_rates(
 
 # The account
 
+GRID = [{"c": 0.1}, {"c": 1.0, "wise_ft": None}, {"c": 10}]
 
-def rows(*folds):
-    budgets = (1, 2, 5, "all")
+
+def rows(**best):
+    """Return a cell per place in the grid, by budget; None where the defaults stand."""
     return [
-        {"labels_per_class": budget, "tuning": {"folds": count}}
-        for budget, count in zip(budgets, folds, strict=False)
-        for _ in range(2)
+        {
+            "labels_per_class": int(budget.removeprefix("of_")),
+            "tuning": {"folds": 0} if place is None else {"folds": 3, "best": place},
+        }
+        for budget, places in best.items()
+        for place in places
     ]
 
 
 @pytest.mark.parametrize(
-    ("folds", "line"),
+    ("cells", "line"),
     [
-        ((0, 0, 3, 5), "4 of 8 cells tuned over 2 combinations; at 1, 2 labels per class the "
-         f"defaults stand ({REASON})"),
-        ((0,), f"0 of 2 cells tuned over 2 combinations; at 1 labels per class the defaults "
-         f"stand ({REASON})"),
-        ((3, 3), "4 of 4 cells tuned over 2 combinations"),
+        (
+            rows(of_1=[None, None], of_2=[None, None], of_5=[1, 2], of_9=[1, 0]),
+            "4 of 8 cells tuned over 3 combinations, most often to c 1.0, wise_ft None (2 of 4); "
+            f"at 1 and 2 labels per class the defaults stand ({REASON})",
+        ),
+        (
+            rows(of_1=[None, None]),
+            f"0 of 2 cells tuned over 3 combinations; at 1 label per class the defaults stand "
+            f"({REASON})",
+        ),
+        (rows(of_5=[2]), "1 of 1 cells tuned over 3 combinations, most often to c 10 (1 of 1)"),
     ],
     ids=["some", "none", "all"],
-)  # fmt: skip
-def test_the_account_says_where_the_defaults_stand(folds, line):
-    assert account([{"c": 1.0}, {"c": 2.0}], rows(*folds)) == line
+)
+def test_the_account_says_what_was_chosen_and_where_the_defaults_stand(cells, line):
+    assert account(GRID, cells) == line
