@@ -188,7 +188,7 @@ def test_a_stage_that_someone_else_executed_is_made_from_what_came_of_it(project
     assert run.data.tags["graft.reconstructed"] == "true"
     made = fingerprint("finetune", source="low", method="full")
     assert run.data.tags["graft.fingerprint"] == made.digest
-    assert run.data.params == {"seed": "1", "hub": "{'token': '***'}", "methods.full.rate": "0.1"}
+    assert run.data.params == {"seed": "1", "hub.token": "***", "methods.full.rate": "0.1"}
     assert run.data.metrics == {"accuracy": 0.75, "source.n": 3}
     assert [each.dataset.name for each in run.inputs.dataset_inputs] == ["data"]
     (parent,) = invocations(project)
