@@ -2,6 +2,7 @@
 
 import io
 import tempfile
+import warnings
 from collections.abc import Sequence
 from contextlib import redirect_stderr
 from importlib.metadata import version
@@ -64,7 +65,12 @@ def _logged(
         store.experiment, "model", source_run_id=run_id, model_type="classifier"
     )
     # MLflow asks for annotations that have no arrays, and shows bars.
-    with tempfile.TemporaryDirectory() as workspace, redirect_stderr(io.StringIO()):
+    with (
+        tempfile.TemporaryDirectory() as workspace,
+        warnings.catch_warnings(),
+        redirect_stderr(io.StringIO()),
+    ):
+        warnings.simplefilter("ignore")
         folder = Path(workspace) / "model"
         mlflow.pyfunc.save_model(
             folder,
