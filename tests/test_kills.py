@@ -49,15 +49,6 @@ scratch: {}
 evaluate: {resamples: 200}
 """
 
-STAGES = (
-    "prepare",
-    "train_source@low",
-    "scratch",
-    "transfer@low",
-    "finetune@low-probe",
-    "finetune@low-l2_sp",
-    "evaluate",
-)
 TRAINING = ("train_source@low", "scratch", "finetune@low-l2_sp")
 """Stages that are also killed once a part of their work is kept."""
 
@@ -151,15 +142,15 @@ def kept_files(folder):
     return {(file, file.stat().st_mtime_ns) for file in files}
 
 
-def killed_once(folder, target, instant, rng, seconds):
+def killed_once(folder, target, instant, seconds, rng):
     """Run, and kill at an instant of `target`; return the stage that was hit, and the run.
 
     An instant is a part of the time that the stage took when nothing was killed, or a name. Where
     the stage is done already, or was faster than expected, a later one is hit.
     """
-    place = STAGES.index(target)
+    stages = list(seconds)
     repro = Repro(folder)
-    repro.wait_until(lambda: repro.stage and STAGES.index(repro.stage) >= place)
+    repro.wait_until(lambda: repro.stage and stages.index(repro.stage) >= stages.index(target))
     if instant == "some work is kept":
         before, stage = kept_files(folder), repro.stage
         repro.wait_until(lambda: kept_files(folder) - before or repro.stage != stage)
@@ -183,11 +174,17 @@ def instants(stage, rng):
 
 
 def campaign(folder, seconds, rng):
-    """Kill a run again and again, each stage in turn; return how often each was hit, and runs."""
+    """Kill a run again and again, each stage in turn; return how often each was hit, and runs.
+
+    Parameters
+    ----------
+    seconds
+        How long each stage takes, in the order in which DVC runs them.
+    """
     hits, runs = Counter(), []
-    for stage in STAGES:
+    for stage in seconds:
         for instant in instants(stage, rng):
-            killed, repro = killed_once(folder, stage, instant, rng, seconds)
+            killed, repro = killed_once(folder, stage, instant, seconds, rng)
             print(f"{stage} at {instant}: {killed}", flush=True)
             mend(folder, repro.lines)
             hits[killed] += 1
@@ -200,7 +197,6 @@ def test_a_run_killed_at_any_instant_ends_in_the_same_bytes(tmp_path):
     begun = make(tmp_path / "begun")
     unbroken = shutil.copytree(begun, tmp_path / "unbroken")
     began = Repro(unbroken).end()
-    assert [stage for stage, _ in began[:-1]] == list(STAGES)
     seconds = {stage: after - at for (stage, at), (_, after) in pairwise(began)}
 
     killed = shutil.copytree(begun, tmp_path / "killed")
@@ -211,10 +207,9 @@ def test_a_run_killed_at_any_instant_ends_in_the_same_bytes(tmp_path):
     output = "\n".join(line for run in runs for line in run.lines)
     assert (killed / "dvc.lock").read_bytes() == (unbroken / "dvc.lock").read_bytes(), output
     del hits[None]
-    assert set(hits) == set(STAGES), hits
+    assert set(hits) == set(seconds) > set(TRAINING), hits
     assert hits.total() >= 20, hits
     assert "taking up an interrupted training after step" in output
     assert len(re.findall(r"taking up an interrupted run: \d+ of its results", output)) >= 2
-    assert "is still at scratch; waiting for its end" in output
     assert "Traceback" not in output
     assert not list((killed / ".dvc/tmp/graft/checkpoints").iterdir())
