@@ -1,7 +1,8 @@
-"""Fine-tuning of every cell of one method: (label budget, repeat), and its folds."""
+"""Fine-tuning of every cell of one method: (label budget, repeat)."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -10,13 +11,14 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from graft.averaging import averaged
+from graft.errors import GraftError
+from graft.grids import Values
 from graft.head import solve_head
-from graft.labels import Budget, folds, labelled
+from graft.labels import Budget, labelled
 from graft.methods import Method
 from graft.networks.base import HEAD, Network, Weights
 from graft.penalties.base import Arrays, Evidence, SourceTask
 from graft.settings import Identifier, Settings, fault
-from graft.strategies.base import Phase
 from graft.streams import generator
 from graft.training import Curve, Recipe, TrainingLoop
 
@@ -60,6 +62,43 @@ def cells(budgets: Sequence[Budget], repeats: int) -> Iterator[Cell]:
 
 
 @dataclass(frozen=True)
+class Tuning:
+    """How the values of one cell were chosen from its method's grid.
+
+    Attributes
+    ----------
+    chosen
+        Values by the names of the grid.
+    reason
+        Why the method's own values stand; None where cross-validation chose.
+    folds
+        Of the cross-validation.
+    scores
+        Out-of-fold accuracy and log loss of each combination, in the order of the grid; None
+        where training diverged.
+    best
+        Place of the chosen combination among them.
+    temperature
+        What suits the out-of-fold probabilities of the chosen combination, where it is known.
+    """
+
+    chosen: Values
+    reason: str | None = None
+    folds: int = 0
+    scores: Sequence[tuple[float, float] | None] = ()
+    best: int | None = None
+    temperature: float | None = None
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What the metrics say of it."""
+        if self.reason:
+            return {"folds": 0, "reason": self.reason}
+        scores = [s and {"accuracy": s[0], "log_loss": s[1]} for s in self.scores]
+        return {"folds": self.folds, "best": self.best, "scores": scores}
+
+
+@dataclass(frozen=True)
 class Finetuned:
     """What fine-tuning made of one cell.
 
@@ -71,11 +110,14 @@ class Finetuned:
         Steps of gradient descent; 0 where the head was solved and nothing else trained.
     curve
         (step, mean objective since the last entry).
+    tuning
+        How the method's values were chosen in this cell; None without a grid.
     """
 
     weights: Weights
     steps: int
     curve: Curve
+    tuning: Tuning | None = None
 
 
 class Finetuner:
@@ -102,16 +144,32 @@ class Finetuner:
     ) -> None:
         self.network = network
         self.method = method
-        self.recipe = (
-            recipe.model_copy(update={"learning_rate": method.learning_rate})
-            if method.learning_rate
-            else recipe
-        )
+        self.recipe = recipe
         self._initial = network.weights()
         self._source_task = source
         self._theta_0 = network.copy() if method.penalty else None
         self._measured: Arrays | None = None
-        self._phases = _phases(method, network)
+        self._alike: Finetuner | None = None
+        _check_head(method, network)
+
+    def variants(self, methods: Iterable[Method]) -> "list[Finetuner]":
+        """Return one per method, of the same network, recipe and theta_0.
+
+        Methods that differ in their learning rate alone share the compiled steps, and what
+        their penalty measures.
+        """
+        first: dict[Method, Finetuner] = {}
+        result = []
+        for method in methods:
+            twin = copy(self)
+            twin.__dict__.pop("_loop", None)
+            twin.__dict__.pop("trained", None)
+            twin.method, twin._measured = method, None
+            rateless = method.model_copy(update={"learning_rate": None})
+            alike = first.setdefault(rateless, twin)
+            twin._alike = None if alike is twin else alike
+            result.append(twin)
+        return result
 
     @cached_property
     def trained(self) -> frozenset[str]:
@@ -154,7 +212,8 @@ class Finetuner:
         curve: Curve = []
         if self._loop:
             measured = self._measure(inputs, labels)
-            curve = self._loop.fit(inputs, labels, rng, on_steps, measured)
+            rate = self.method.learning_rate
+            curve = self._loop.fit(inputs, labels, rng, on_steps, measured, learning_rate=rate)
         if self.method.wise_ft is not None:
             ended = {path: self.network.tensors[path].numpy() for path in sorted(self.trained)}
             self.network.assign(averaged(theta_0, ended, self.method.wise_ft))
@@ -191,6 +250,8 @@ class Finetuner:
 
     def _measure(self, inputs: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Arrays:
         """Return what the penalty measures: anew for each cell, or once for all of them."""
+        if self._alike is not None:
+            return self._alike._measure(inputs, labels)
         penalty = self.method.penalty
         if penalty is None or self._theta_0 is None or penalty.measures == "nothing":
             return {}
@@ -203,11 +264,14 @@ class Finetuner:
 
     @cached_property
     def _loop(self) -> TrainingLoop | None:
-        if not self._phases:
+        if self._alike is not None:
+            return self._alike._loop
+        phases = self.method.phases(self.network.blocks)
+        if not phases:
             return None
         return TrainingLoop(
             self.network,
-            self._phases,
+            phases,
             self.recipe,
             self.method.penalty,
             self._theta_0,
@@ -251,6 +315,7 @@ def finetune_cells(
     *,
     seed: int,
     starts: Sequence[Weights] | None = None,
+    tune: Callable[[Cell], tuple[Finetuner, Tuning]] | None = None,
 ) -> Iterator[tuple[Cell, Finetuned, float]]:
     """Yield every cell, what became of it, and its accuracy on its own labels.
 
@@ -261,62 +326,29 @@ def finetune_cells(
     ----------
     starts
         One set of initial weights per repeat, for the control.
+    tune
+        What chooses the values of a cell beforehand, for a method with a grid.
     """
     for cell in cells(budgets, repeats):
         rows = labelled(labelled_examples.ranks[cell.repeat], cell.labels_per_class)
         rng = generator(seed, "order", cell.name)
         start = starts[cell.repeat] if starts else None
-        finetuned = labelled_examples.train(finetuner, rows, rng, start)
+        by, tuning = tune(cell) if tune else (finetuner, None)
+        finetuned = replace(labelled_examples.train(by, rows, rng, start), tuning=tuning)
         predicted = finetuner.network.probabilities(labelled_examples.inputs[rows]).argmax(axis=1)
         yield cell, finetuned, float(np.mean(predicted == labelled_examples.labels[rows]))
 
 
-def cross_validate(
-    finetuner: Finetuner,
-    labelled_examples: Labelled,
-    budget: Budget,
-    count: int,
-    *,
-    seed: int,
-) -> dict[str, Any] | None:
-    """Return accuracy and log loss by stratified cross-validation inside one label budget.
-
-    It uses the first repeat's labels, whose model is the one that is exported.
-
-    Returns
-    -------
-    dict or None
-        ``labels_per_class``, ``folds``, ``accuracy`` and ``log_loss``, each the mean over all
-        held-out labels; None where a class has fewer than two labels or `count` is 0.
-    """
-    rows = labelled(labelled_examples.ranks[0], budget)
-    labels = labelled_examples.labels[rows]
-    count = min(count, int(np.bincount(labels).min()))
-    if count < 2:
-        return None
-    fold = folds(labels, count, generator(seed, "folds"))
-    held = np.empty((len(rows), finetuner.network.num_classes))
-    for number in range(count):
-        rng = generator(seed, "order", f"fold {number}")
-        labelled_examples.train(finetuner, rows[fold != number], rng)
-        inputs = labelled_examples.inputs[rows[fold == number]]
-        held[fold == number] = finetuner.network.probabilities(inputs)
-    likelihood = np.clip(held[np.arange(len(rows)), labels], 1e-15, 1)
-    return {
-        "labels_per_class": budget,
-        "folds": count,
-        "accuracy": float(np.mean(held.argmax(axis=1) == labels)),
-        "log_loss": float(-np.mean(np.log(likelihood))),
-    }
-
-
-def _phases(method: Method, network: Network) -> tuple[Phase, ...]:
-    phases = method.strategy.phases(network.blocks)
-    solved = method.strategy.solved_head is not None and method.penalty is None
-    if solved and all(set(phase.rates) <= {HEAD} for phase in phases):
-        # A solved head is at its optimum already: there is nothing to descend.
-        return ()
-    return phases
+def _check_head(method: Method, network: Network) -> None:
+    """Refuse to leave a head as it is that is not the source's."""
+    settled = method.strategy.solved_head is not None or method.wise_ft is not None
+    trains = any(HEAD in phase.rates for phase in method.strategy.phases(network.blocks))
+    if not (settled or trains or network.tensors[f"{HEAD}/kernel"].numpy().any()):
+        raise GraftError(
+            f"strategy {method.strategy.name!r} leaves the head as it is, and this one is new: "
+            "the source does not know every class of the target, or transfer.head is new; "
+            "use another strategy, such as probe"
+        )
 
 
 def _check_frozen(before: Weights, after: Weights, trained: frozenset[str]) -> None:

@@ -28,6 +28,10 @@ Curve = list[tuple[int, float]]
 NormMode = Literal["frozen", "adapt", "stochastic"]
 
 
+class DivergedError(GraftError):
+    """The objective is no longer a number."""
+
+
 class Recipe(Settings):
     """How long and how fast a network trains."""
 
@@ -111,6 +115,8 @@ class TrainingLoop:
         rng: np.random.Generator,
         on_steps: Callable[[int], None] | None = None,
         measured: Arrays | None = None,
+        *,
+        learning_rate: float | None = None,
     ) -> Curve:
         """Train from the network's present weights with a fresh optimizer.
 
@@ -124,6 +130,8 @@ class TrainingLoop:
             Called with the number of steps done, every `STEPS_PER_CALL` or fewer steps.
         measured
             What the penalty measured beforehand, of the same shapes each time.
+        learning_rate
+            Instead of the recipe's; the compiled steps are the same.
 
         Returns
         -------
@@ -132,7 +140,7 @@ class TrainingLoop:
 
         Raises
         ------
-        GraftError
+        DivergedError
             When the objective is no longer a number.
         """
         import tensorflow as tf
@@ -146,7 +154,8 @@ class TrainingLoop:
         recipe = self.recipe
         seeds = self._seeds(rng)
         order = example_order(len(inputs), recipe.steps, recipe.batch_size, rng)
-        rate = recipe.learning_rate * rates(recipe.schedule, recipe.steps, recipe.warmup_steps)
+        highest = learning_rate or recipe.learning_rate
+        rate = highest * rates(recipe.schedule, recipe.steps, recipe.warmup_steps)
         one_hot = np.eye(self.network.num_classes, dtype=np.float32)
         curve: Curve = []
         for start, stop, run_steps in self._calls():
@@ -286,7 +295,7 @@ class TrainingLoop:
 
 def _finite(objective: float, step: int) -> float:
     if not math.isfinite(objective):
-        raise GraftError(
+        raise DivergedError(
             f"training has diverged: the objective is {objective} at step {step}; "
             "lower learning_rate or the penalty's strength, or raise warmup_steps"
         )

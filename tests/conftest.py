@@ -5,6 +5,8 @@ import os
 import numpy as np
 import pytest
 
+from graft.finetuning import Labelled
+from graft.labels import label_ranks
 from graft.runtime import start_tensorflow
 
 # TensorFlow reads these on import: one thread a worker, so that workers do not stand in each
@@ -32,6 +34,12 @@ def images():
 def labels():
     """Eight labels of each of three classes, int32, for `images`."""
     return (np.arange(24) % 3).astype(np.int32)
+
+
+@pytest.fixture(scope="session")
+def task(images, labels):
+    """`images` and `labels` as the target's labelled examples, in two repeats."""
+    return Labelled(images, labels, label_ranks(labels, repeats=2, seed=0))
 
 
 @pytest.fixture

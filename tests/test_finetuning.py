@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from graft import finetuning
-from graft.finetuning import Cell, Finetuner, FinetuneSection, Labelled, cells, cross_validate
+from graft.finetuning import Cell, Finetuner, FinetuneSection, cells
 from graft.head import solve_head
-from graft.labels import folds, label_ranks, labelled
+from graft.labels import labelled
 from graft.methods import Method
 from graft.penalties.l2 import L2
 from graft.penalties.l2_sp import L2SP
@@ -25,11 +25,6 @@ def seeded():
 def moved(before, after):
     """Return the paths of the tensors that are not the same to the bit."""
     return {path for path, value in after.items() if value.tobytes() != before[path].tobytes()}
-
-
-@pytest.fixture
-def task(images, labels):
-    return Labelled(images, labels, label_ranks(labels, repeats=2, seed=0))
 
 
 def test_cells_go_from_the_smallest_budget_to_the_largest():
@@ -172,6 +167,32 @@ def test_a_tensor_that_moves_and_should_not_is_a_bug_that_is_told(small_network,
         finetuner.train(images, labels, seeded())
 
 
+# Variants
+
+
+def test_each_variant_trains_as_if_it_were_alone(two_block_network, images, labels):
+    start = two_block_network.weights()
+    own = Method(strategy=Full(), penalty=L2SP(strength=0.1))
+    recipe = RECIPE.model_copy(update={"optimizer": "sgd"})
+    methods = [
+        own.model_copy(update=changed)
+        for changed in (
+            {"learning_rate": 0.1},
+            {"batch_norm": "adapt"},
+            {"learning_rate": 0.02},
+            {"penalty": L2SP(strength=1.0)},
+        )
+    ]
+    variants = Finetuner(two_block_network, own, recipe).variants(methods)
+    among_others = [v.train(images, labels, seeded()) for _ in range(2) for v in variants]
+    for method, first, again in zip(methods, among_others[:4], among_others[4:], strict=True):
+        two_block_network.assign(start)
+        alone = Finetuner(two_block_network, method, recipe).train(images, labels, seeded())
+        assert alone.curve == first.curve == again.curve
+        assert alone.weights.keys() == first.weights.keys()
+        assert moved(alone.weights, first.weights) == moved(first.weights, again.weights) == set()
+
+
 # Every cell
 
 
@@ -210,46 +231,6 @@ def test_a_cell_does_not_depend_on_the_others(small_network, task):
     ((_, alone, _),) = finetuning.finetune_cells(finetuner, task, (2,), 1, seed=0)
     assert alone.curve == among_others.curve
     assert moved(alone.weights, among_others.weights) == set()
-
-
-# Cross-validation
-
-
-def test_cross_validation_is_that_worked_out_fold_by_fold(small_network, task):
-    start = small_network.weights()
-    finetuner = Finetuner(small_network, Method(strategy=Probe()), RECIPE)
-    result = cross_validate(finetuner, task, 4, 3, seed=9)
-
-    small_network.assign(start)
-    rows = labelled(task.ranks[0], 4)
-    features, labels = small_network.features(task.inputs[rows]), task.labels[rows]
-    fold = folds(labels, 3, generator(9, "folds"))
-    right, likelihood = [], []
-    for number in range(3):
-        train, held = fold != number, fold == number
-        kernel, bias = solve_head(features[train], labels[train], 3, 1.0)
-        logits = features[held].astype(np.float64) @ kernel + bias
-        p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-        right += (p.argmax(axis=1) == labels[held]).tolist()
-        likelihood += p[np.arange(len(p)), labels[held]].tolist()
-    assert result == {
-        "labels_per_class": 4,
-        "folds": 3,
-        "accuracy": pytest.approx(np.mean(right)),
-        "log_loss": pytest.approx(-np.mean(np.log(likelihood)), rel=1e-4),
-    }
-
-
-@pytest.mark.parametrize(("budget", "count"), [(1, 5), (4, 0), ("all", 0)], ids=str)
-def test_where_a_class_has_one_label_nothing_is_cross_validated(small_network, task, budget, count):
-    finetuner = Finetuner(small_network, Method(strategy=Probe()), RECIPE)
-    assert cross_validate(finetuner, task, budget, count, seed=0) is None
-
-
-@pytest.mark.parametrize(("budget", "count", "used"), [(2, 5, 2), (4, 5, 4), ("all", 5, 5)])
-def test_there_are_no_more_folds_than_labels_of_a_class(small_network, task, budget, count, used):
-    finetuner = Finetuner(small_network, Method(strategy=Probe()), RECIPE)
-    assert cross_validate(finetuner, task, budget, count, seed=0)["folds"] == used
 
 
 def test_one_fold_is_refused():

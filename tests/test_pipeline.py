@@ -168,6 +168,21 @@ print(names, probabilities.shape, probabilities.sum(axis=1).round(5))
     assert output.strip() == "['7', '8', '9'] (2, 3) [1. 1.]"
 
 
+def test_every_class_and_every_calibrated_cell_has_its_row(project):
+    rows = project.rows("metrics/per_class.csv")
+    arms = {(s, m) for s in ("low", "printed") for m in ("probe", "l2_sp")}
+    expected = {(*arm, budget, name) for arm in arms for budget in "13" for name in "789"}
+    names = ("source", "method", "labels_per_class", "class")
+    assert {tuple(row[name] for name in names) for row in rows} == expected
+    assert len(rows) == len(expected)
+    # The first repeat of the largest budget is cross-validated, the control's too.
+    calibrated = project.rows("metrics/calibration.csv")
+    cells = {(r["source"], r["method"], r["labels_per_class"], r["repeat"]) for r in calibrated}
+    assert cells == {(*arm, "3", "0") for arm in {("", "scratch"), *arms}}
+    output = project.first[1]
+    assert "with its logits divided by" in output
+
+
 def tracked(project, **tags):
     """Return the runs with these tags."""
     from mlflow import MlflowClient
@@ -236,6 +251,35 @@ def test_what_is_no_longer_named_is_not_evaluated(project):
     assert project.repro()[0] == {"evaluate"}
     assert not (project.folder / "models/finetuned/low/l2_sp").exists()
     assert {row["method"] for row in project.rows("metrics/cells.csv")} == {"scratch", "probe"}
+
+
+def test_every_arm_is_tuned_inside_the_labels_of_each_cell(project):
+    project.change("{name: probe}", "{name: probe}\n    grid: {c: [0.1, 1, 10]}")
+    project.change("scratch: {}", "scratch: {grid: {learning_rate: [0.1, 0.01, 0.001]}}")
+    output = project.run("dvc", "repro", "scratch", "finetune@low-probe").stdout
+    for path, arm, name in (
+        ("scratch", "scratch", "learning_rate"),
+        ("low/probe", "low probe", "c"),
+    ):
+        line = f"{arm}: 2 of 4 cells tuned over 3 combinations; at 1 labels per class the defaults"
+        assert line in output
+        study = json.loads(project.read(f"metrics/finetune/{path}.json"))
+        assert [len(combination) for combination in study["grid"]] == [1, 1, 1]
+        assert [row["tuning"]["folds"] for row in study["cells"]] == [0, 0, 3, 3]
+        for row in study["cells"][2:]:
+            assert row["chosen"] == study["grid"][row["tuning"]["best"]]
+            assert list(row["chosen"]) == [name]
+        assert study["cross_validation"]["combinations"] == 3
+
+
+def test_arms_that_were_tuned_unequally_are_not_compared(project):
+    result = project.run(sys.executable, "-m", "stages.evaluate", check=False)
+    assert result.returncode == 2
+    assert result.stderr.startswith(
+        "graft: the arms were tuned over grids of unequal size (scratch 3, low probe 3, "
+        "printed probe none); give each arm in use"
+    )
+    assert "Traceback" not in result.stderr
 
 
 def test_a_wrong_parameter_stops_the_run_before_anything_is_written(project):
