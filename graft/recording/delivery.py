@@ -9,6 +9,8 @@ from graft.recording.store import Store
 from graft.tracking.invocation import Process
 from graft.tracking.spool import Journal, Spool
 
+_CELL = ("source", "method", "labels_per_class", "repeat")
+
 
 @dataclass
 class _Open:
@@ -134,6 +136,12 @@ class Delivery:
                     metrics=event["metrics"],
                     curves=event.get("curves"),
                 )
+            case "headline":
+                for run_id in filter(None, (entry.run_id, entry.parent)):
+                    self.store.log(run_id, event["time"], metrics=event["metrics"])
+                    self.store.tag(run_id, event["tags"])
+            case "evaluated":
+                self._evaluated(event)
             case "cell":
                 self._cell(journal, entry, event)
             case "model":
@@ -175,6 +183,22 @@ class Delivery:
         )
         self.store.end(run_id, "FINISHED", event["time"])
 
+    def _evaluated(self, event: Mapping[str, Any]) -> None:
+        """Add what came of cells to their runs, where their stages were executed here."""
+        runs = {}
+        for digest in event["made_by"]:
+            stages = self.store.find(graft__fingerprint=digest, graft__kind="stage")
+            for run in self.store.children(stages[0].info.run_id) if stages else ():
+                runs[_cell(run.data.params)] = run.info.run_id
+        for values in event["cells"]:
+            if run_id := runs.get(_cell(values)):
+                metrics = {
+                    f"test/{name}": float(value)
+                    for name, value in values.items()
+                    if name not in _CELL and isinstance(value, int | float)
+                }
+                self.store.log(run_id, event["time"], metrics=metrics)
+
     def _end_invocations(self) -> None:
         """End the run of each invocation that is gone, as its stages ended."""
         under_way = {entry.parent for entry in self._open.values()}
@@ -188,3 +212,8 @@ class Delivery:
             started = self.store.client.get_run(run_id).info.start_time
             self.store.end(run_id, worst, max(ends, default=started))
             del self._invocations[run_id]
+
+
+def _cell(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what tells a cell from the others; the control has no source."""
+    return tuple(str(values.get(name, "")) for name in _CELL)

@@ -25,6 +25,7 @@ _SETTINGS = {
     # A server that is down is found out in seconds; MLflow's own settings take minutes.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 
@@ -105,6 +106,11 @@ class Store:
             self.client.log_batch(run_id, metrics=rows[:room], params=now)
             rows = rows[room:]
 
+    def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Add tags to a run."""
+        for name, value in tags.items():
+            self.client.set_tag(run_id, name, value)
+
     def log_fingerprint(self, run_id: str, made: Mapping[str, Any]) -> None:
         """Keep a fingerprint with a run, and the data among it as MLflow's inputs."""
         from mlflow.entities import Dataset, DatasetInput
@@ -178,4 +184,6 @@ def _experiment(client: "MlflowClient", spool: Spool) -> str:
     # MLflow freezes the location of artifacts at creation, for a database by default below the
     # working directory, which in some of DVC's modes is a copy that is deleted.
     location = (spool.root / "mlruns").as_uri() if spool.database else None
-    return str(client.create_experiment(name, artifact_location=location))
+    # Without the tag, MLflow's page opens on language models.
+    tags = {"mlflow.experimentKind": "custom_model_development"}
+    return str(client.create_experiment(name, artifact_location=location, tags=tags))

@@ -26,7 +26,7 @@ from pydantic import BaseModel
 
 import graft
 from graft.errors import GraftError
-from graft.fingerprint import PARAMS, PIPELINE, Fingerprint, fingerprint, outputs
+from graft.fingerprint import PARAMS, PIPELINE, Fingerprint, fingerprint, locked, outputs
 from graft.sections import read_declared
 from graft.settings import Settings
 from graft.tracking.invocation import Process, commit, invocation, is_dirty
@@ -69,6 +69,11 @@ class Run:
         if found := numbers(values):
             self._journal.write("metrics", metrics=found)
 
+    def headline(self, values: Mapping[str, object]) -> None:
+        """Record that by which invocations of DVC are compared: with theirs, too."""
+        tags = {key: value for key, value in flat(values).items() if isinstance(value, str)}
+        self._journal.write("headline", metrics=numbers(values), tags=tags)
+
     def curve(self, name: str, points: Sequence[tuple[int, float]]) -> None:
         """Record a metric over steps."""
         self._journal.write("metrics", metrics={}, curves={name: points})
@@ -88,6 +93,19 @@ class Run:
         """
         names = {key: str(value) for key, value in cell.items()}
         self._journal.write("cell", cell=names, metrics=numbers(metrics), curves=curves)
+
+    def evaluated(self, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Record what became of cells of earlier stages, with the runs of these cells.
+
+        Parameters
+        ----------
+        columns, rows
+            A table with a row a cell. Columns that tell cells apart are named as in `cell`; the
+            others become metrics.
+        """
+        made_by = [stage.fingerprint.digest for stage in locked().values()]
+        table = [dict(zip(columns, row, strict=True)) for row in rows]
+        self._journal.write("evaluated", cells=table, made_by=made_by)
 
     def model(self, path: Path, class_names: Sequence[str], example: "npt.NDArray[Any]") -> None:
         """Record the chosen model, the one to serve.
@@ -337,15 +355,18 @@ def _recorder_environment() -> dict[str, str]:
 def _wait(spool: Spool, journal: Journal, recorder: "subprocess.Popen[bytes] | None") -> None:
     """Wait until MLflow has the run; if it cannot have it now, say so and leave it be."""
     patience = time.monotonic() + _PATIENCE
-
-    def at_work() -> bool:
+    while journal.path.exists():
         starting = recorder is not None and recorder.poll() is None
-        return (starting or _recorder_runs(spool)) and time.monotonic() < patience
-
-    while journal.path.exists() and at_work():
+        if not (starting or _recorder_runs(spool)):
+            _deliver(spool, journal)
+            return
+        if time.monotonic() > patience:
+            return  # the recorder is slow, but at it
         time.sleep(0.05)
-    if not journal.path.exists():
-        return
+
+
+def _deliver(spool: Spool, journal: Journal) -> None:
+    """Do what no recorder does."""
     done = _recorder(spool, "--once")
     if done.returncode or journal.path.exists():
         lines = done.stderr.strip().splitlines() or ["another process is at it"]

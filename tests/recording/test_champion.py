@@ -55,14 +55,15 @@ def test_the_model_is_logged_with_what_it_takes_and_gives(root, chosen, example)
     client, version = registered()
     (run,) = client.search_runs([Store(Spool.here()).experiment])
     assert version.run_id == run.info.run_id
-    assert [output.model_id for output in run.outputs.model_outputs] == [version.model_id]
+    (output,) = run.outputs.model_outputs
+    assert version.source == f"models:/{output.model_id}"
     info = get_model_info(f"models:/{REGISTERED}@{CHAMPION}")
     (takes,), (gives,) = info.signature.inputs.inputs, info.signature.outputs.inputs
     assert (takes.type, takes.shape) == (np.dtype(np.uint8), (-1, 4, 4, 1))
     assert (gives.type, gives.shape) == (np.dtype(np.float32), (-1, 3))
     assert info.metadata == {"class_names": ["a", "b", "c"]}
     folder = Path(
-        client.get_logged_model(version.model_id).artifact_location.removeprefix("file://")
+        client.get_logged_model(output.model_id).artifact_location.removeprefix("file://")
     )
     assert json.loads((folder / "input_example.json").read_text()) == example[:1].tolist()
     requirements = (folder / "requirements.txt").read_text().splitlines()
@@ -73,7 +74,7 @@ def test_the_model_is_logged_with_what_it_takes_and_gives(root, chosen, example)
         "numpy",
     ]
     assert all("==" in line for line in requirements)
-    code = (folder / "code" / "served_model.py").read_text()
+    code = (folder / "served_model.py").read_text()
     assert "import graft" not in code
     assert "from graft" not in code
 
@@ -82,7 +83,7 @@ def test_the_newest_model_of_the_workspace_is_the_champion(root, chosen, example
     client, first = registered()
     record_model(root, example)
     _, second = registered()
-    assert (first.version, second.version) == ("1", "2")
+    assert (first.version, second.version) == (1, 2)
     # An experiment that DVC runs in a copy of the repository registers its model, and no more.
     copy = root / "copy"
     copy.mkdir()
@@ -90,9 +91,9 @@ def test_the_newest_model_of_the_workspace_is_the_champion(root, chosen, example
     monkeypatch.chdir(copy)
     record_model(root, example)
     _, champion = registered()
-    assert (champion.version, len(client.search_model_versions())) == ("2", 3)
+    assert (champion.version, len(client.search_model_versions())) == (2, 3)
     crown(Store(Spool.here()), first.run_id)
-    assert registered()[1].version == "1"
+    assert registered()[1].version == 1
 
 
 def free_port():
@@ -156,3 +157,4 @@ def test_a_request_is_answered_with_class_probabilities(server, chosen, example)
     with pytest.raises(urllib.error.HTTPError) as refused:
         ask(server, {"inputs": example[:, :3].tolist()})
     assert refused.value.code == 400
+    refused.value.close()

@@ -10,6 +10,7 @@ import pytest
 
 from graft import tracking
 from graft.errors import GraftError
+from graft.fingerprint import Fingerprint, Locked
 from graft.recording.__main__ import deliver_once
 from graft.recording.delivery import Delivery
 from graft.recording.store import Store
@@ -110,6 +111,34 @@ def test_a_cell_is_a_run_below_its_stage(root):
     assert expected.items() <= cells[0].data.tags.items()
     assert cells[0].data.metrics == {"train_accuracy": 1, "objective": 1}
     assert len(client.get_metric_history(cells[0].info.run_id, "objective")) == 2
+
+
+def test_what_becomes_of_cells_is_added_to_their_runs(root, monkeypatch):
+    made = [Fingerprint(command, {}, {}) for command in ("scratch", "now", "before")]
+    state = {made.command: Locked(made, {}, {}) for made in made[:2]}
+    monkeypatch.setattr(stage_run, "locked", lambda: state)
+    (root / "dvc.yaml").touch()
+    for arm, fingerprint in (
+        ({"method": "scratch"}, made[0]),
+        ({"source": "a", "method": "full"}, made[2]),
+        ({"source": "a", "method": "full"}, made[1]),
+    ):
+        monkeypatch.setattr(stage_run, "fingerprint", lambda *_, of=fingerprint, **__: of)
+        monkeypatch.setattr(stage_run, "outputs", list)
+        with tracking.run(fingerprint.command, {}) as record:
+            record.cell({**arm, "labels_per_class": "all", "repeat": 0}, {}, {})
+    columns = ("source", "method", "labels_per_class", "repeat", "accuracy", "note")
+    rows = [("", "scratch", "all", 0, 0.5, "x"), ("a", "full", "all", 0, 0.75, None)]
+    rows.append(("a", "full", "all", 1, 0.9, None))  # a cell that is not on record
+    monkeypatch.setattr(stage_run, "fingerprint", lambda *_, **__: Fingerprint("evaluate", {}, {}))
+    with tracking.run("evaluate", {}) as record:
+        record.evaluated(columns, rows)
+    _, cells = runs(root, **{"graft.kind": "cell"})
+    assert [(c.data.params["method"], c.data.metrics) for c in cells] == [
+        ("full", {"test/accuracy": 0.75}),
+        ("full", {}),
+        ("scratch", {"test/accuracy": 0.5}),
+    ]
 
 
 def test_secrets_are_not_on_record(root):
@@ -234,7 +263,7 @@ def test_a_run_whose_process_is_gone_with_its_journal_does_not_run_for_ever(root
 # Invocations of DVC
 
 
-def journal_of(calling, stage="prepare", status="FINISHED"):
+def journal_of(calling, stage="prepare", status="FINISHED", headline=None):
     """Write a journal as a stage below an invocation of DVC does."""
     journal = Spool.here().new_journal()
     journal.write(
@@ -246,6 +275,8 @@ def journal_of(calling, stage="prepare", status="FINISHED"):
         params={},
         fingerprint=None,
     )
+    if headline:
+        journal.write("headline", metrics=headline, tags={"verdict": "helped"})
     if status:
         journal.write("end", status=status, metrics={})
     return journal
@@ -285,6 +316,17 @@ def test_an_invocation_goes_on_as_long_as_its_process(root):
     spool = Spool.here()
     assert Delivery(Store(spool), spool).step()
     assert only(root, **{"graft.kind": "invocation"})[1].info.status == "RUNNING"
+
+
+def test_an_invocation_has_the_headline_of_its_stages(root):
+    journal_of(GONE, "prepare")
+    journal_of(GONE, "evaluate", headline={"transfer_gain": 0.5})
+    deliver_once(Spool.here())
+    for tags in ({"graft.kind": "invocation"}, {"stage": "evaluate"}):
+        run = only(root, **tags)[1]
+        assert run.data.metrics == {"transfer_gain": 0.5}
+        assert run.data.tags["verdict"] == "helped"
+    assert only(root, stage="prepare")[1].data.metrics == {}
 
 
 def test_two_invocations_are_two_parents(root):
