@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from graft.averaging import averaged
+from graft.errors import GraftError
 from graft.grids import Values
 from graft.head import solve_head
 from graft.labels import Budget, labelled
@@ -149,6 +150,7 @@ class Finetuner:
         self._theta_0 = network.copy() if method.penalty else None
         self._measured: Arrays | None = None
         self._alike: Finetuner | None = None
+        _check_head(method, network)
 
     def variants(self, methods: Iterable[Method]) -> "list[Finetuner]":
         """Return one per method, of the same network, recipe and theta_0.
@@ -335,6 +337,18 @@ def finetune_cells(
         finetuned = replace(labelled_examples.train(by, rows, rng, start), tuning=tuning)
         predicted = finetuner.network.probabilities(labelled_examples.inputs[rows]).argmax(axis=1)
         yield cell, finetuned, float(np.mean(predicted == labelled_examples.labels[rows]))
+
+
+def _check_head(method: Method, network: Network) -> None:
+    """Refuse to leave a head as it is that is not the source's."""
+    settled = method.strategy.solved_head is not None or method.wise_ft is not None
+    trains = any(HEAD in phase.rates for phase in method.strategy.phases(network.blocks))
+    if not (settled or trains or network.tensors[f"{HEAD}/kernel"].numpy().any()):
+        raise GraftError(
+            f"strategy {method.strategy.name!r} leaves the head as it is, and this one is new: "
+            "the source does not know every class of the target, or transfer.head is new; "
+            "use another strategy, such as probe"
+        )
 
 
 def _check_frozen(before: Weights, after: Weights, trained: frozenset[str]) -> None:

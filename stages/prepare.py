@@ -9,7 +9,13 @@ import numpy as np
 from graft import params, tracking
 from graft.artifacts import replacing_folder
 from graft.datasets.base import Examples
-from graft.datasets.prepared import read_split, row_bytes, write_source, write_target
+from graft.datasets.prepared import (
+    always_labelled,
+    read_split,
+    row_bytes,
+    write_source,
+    write_target,
+)
 from graft.errors import reported
 from graft.streams import generator
 from graft.tasks import Task
@@ -56,6 +62,7 @@ def prepare_source(source: str, given: params.Params) -> dict[str, Any]:
             validation_fraction=given.source.validation_fraction,
             rng=generator(given.seed, "validation split", source),
             exclude=tested,
+            labelled_by_target=always_labelled(TARGET),
         )
 
 
