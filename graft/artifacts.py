@@ -10,6 +10,7 @@ import io
 import json
 import shutil
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,12 +20,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from graft import model_files
 from graft.errors import GraftError
 
 if TYPE_CHECKING:
     import keras
 
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+# What Keras raises on a model whose parts do not fit together.
+_KERAS_REFUSES = (
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    NotImplementedError,
+    OverflowError,
+    OSError,
+    zipfile.BadZipFile,
+    UserWarning,
+)
 
 
 @contextmanager
@@ -157,31 +173,43 @@ def save_model(path: Path, model: "keras.Model", class_names: Sequence[str]) -> 
 
 
 def load_model(path: Path) -> "keras.Model":
-    """Load a .keras file without running any code that it may contain."""
-    if not path.is_file():
-        raise GraftError(f"{path} is missing; `dvc repro` makes it")
+    """Load a .keras file without running any code that it may contain.
+
+    Raises
+    ------
+    GraftError
+        When it is missing, broken, or holds what graft's networks do not consist of.
+    """
+    model_files.check(path)
     import keras
+    import tensorflow as tf
 
     try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
+        with warnings.catch_warnings():
+            # Keras warns of weights that it did not find, and goes on with random ones.
+            warnings.simplefilter("error", UserWarning)
+            model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except (*_KERAS_REFUSES, tf.errors.OpError) as error:
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise GraftError(f"{path} is no usable Keras model: {first_line}") from None
+    model_files.check_activations(path, model)
+    return model
 
 
 def load_class_names(path: Path) -> tuple[str, ...]:
     """Read the names of the classes from a .keras file, without importing Keras."""
+    with model_files.opened(path) as archive:
+        content = archive.read(model_files.METADATA)
     try:
-        with zipfile.ZipFile(path) as archive:
-            metadata = json.loads(archive.read("metadata.json"))
-        return tuple(str(name) for name in metadata["class_names"])
-    except FileNotFoundError:
-        raise GraftError(f"{path} is missing; `dvc repro` makes it") from None
-    except (KeyError, TypeError, ValueError, OSError, zipfile.BadZipFile):
+        names = json.loads(content)["class_names"]
+    except (KeyError, TypeError, ValueError, RecursionError):
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise GraftError(
             f"{path} is no model of graft's: expected a .keras file whose metadata.json "
             "names its classes; `dvc repro` writes one"
-        ) from None
+        )
+    return tuple(names)
 
 
 def _canonical(value: object) -> bytes:
