@@ -8,6 +8,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 import shutil
 import tempfile
 import warnings
@@ -87,7 +88,7 @@ def load_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise GraftError(f"{path} is missing; `dvc repro` makes it") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise GraftError(f"{path} is not valid JSON ({error}); `dvc repro` remakes it") from None
 
 
@@ -126,19 +127,31 @@ def save_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
 
 
 def load_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Read every array of a .npz file into memory; object arrays are refused."""
+    """Read every array of an uncompressed .npz file into memory; object arrays are refused."""
     try:
         with zipfile.ZipFile(path) as archive:
+            if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
+                raise ValueError("its arrays are compressed")
             return {
-                name.removesuffix(".npy"): np.lib.format.read_array(
-                    io.BytesIO(archive.read(name)), allow_pickle=False
-                )
-                for name in archive.namelist()
+                name.removesuffix(".npy"): _array(archive.read(name)) for name in archive.namelist()
             }
     except FileNotFoundError:
         raise GraftError(f"{path} is missing; `dvc repro` makes it") from None
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except model_files.BROKEN_ZIP as error:
         raise GraftError(f"{path} is no usable .npz file ({error}); remake it") from None
+
+
+def _array(content: bytes) -> npt.NDArray[Any]:
+    file = io.BytesIO(content)
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError("expected .npy 1.0")
+    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    # NumPy makes room for what the header declares before it reads.
+    if math.prod(shape) * dtype.itemsize > len(content):
+        raise ValueError(f"cut short: expected shape {shape}")
+    file.seek(0)
+    array: npt.NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+    return array
 
 
 def array_sha256(array: npt.NDArray[Any], rows: int = 4096) -> str:
