@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
+from graft.candidates import SourceSection
 from graft.errors import GraftError
 from graft.evaluation import EvaluateSection
 from graft.finetuning import FinetuneSection
@@ -13,7 +14,6 @@ from graft.networks.base import HEAD
 from graft.networks.registry import AnyNetwork
 from graft.sections import read_whole
 from graft.settings import Identifier, Settings, expected, fault
-from graft.sources import SourceSection
 from graft.tasks import TargetTask, Task
 from graft.training import Recipe
 from graft.transferring import TransferSection

@@ -6,22 +6,34 @@ from typing import Any
 
 import numpy as np
 
-from graft import params, tracking
+from graft import tracking
 from graft.artifacts import replacing_folder
+from graft.candidates import SourceSection
 from graft.datasets.base import Examples
 from graft.datasets.prepared import read_split, row_bytes, write_source, write_target
 from graft.errors import reported
+from graft.sections import read_declared
+from graft.settings import Identifier, Settings
 from graft.streams import generator
-from graft.tasks import Task
+from graft.tasks import TargetTask, Task
 
 RAW = Path("data/raw")
 SOURCES = Path("data/prepared/sources")
 TARGET = Path("data/prepared/target")
 
 
+class Declared(Settings):
+    """The parameters that dvc.yaml declares for this stage."""
+
+    seed: int
+    sources: dict[Identifier, Task]
+    source: SourceSection
+    target: TargetTask
+
+
 def main() -> None:
     """Write data/prepared from `sources`, `target` and data/raw."""
-    given = params.load(Path("params.yaml"))
+    given = read_declared(Path("params.yaml"), Declared)
     recorded = {"seed": given.seed, "source": given.source, "target": given.target}
     with tracking.run("prepare", recorded) as record:
         record.metrics({"target": prepare_target(given)["examples"]})
@@ -29,7 +41,7 @@ def main() -> None:
             record.metrics({source: prepare_source(source, given)["examples"]})
 
 
-def prepare_target(given: params.Params) -> dict[str, Any]:
+def prepare_target(given: Declared) -> dict[str, Any]:
     """Write the target task."""
     task = given.target
     with tempfile.TemporaryDirectory() as workspace, replacing_folder(TARGET) as folder:
@@ -44,7 +56,7 @@ def prepare_target(given: params.Params) -> dict[str, Any]:
         )
 
 
-def prepare_source(source: str, given: params.Params) -> dict[str, Any]:
+def prepare_source(source: str, given: Declared) -> dict[str, Any]:
     """Write one source task, without what the target is tested on."""
     task = given.sources[source]
     tested = frozenset(row_bytes(read_split(TARGET / "test").inputs))

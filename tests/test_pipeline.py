@@ -9,6 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+from dvc.dependency import ParamsDependency
+from dvc.repo import Repo
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
@@ -47,6 +50,7 @@ evaluate: {resamples: 200}
 """
 
 STAGES = {
+    "check",
     "prepare",
     "train_source@low",
     "train_source@printed",
@@ -67,11 +71,11 @@ class Project:
     def __init__(self, folder):
         self.folder = folder
 
-    def run(self, *command, check=True):
+    def run(self, *command, check=True, **environment):
         return subprocess.run(
             command,
             cwd=self.folder,
-            env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"},
+            env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", **environment},
             capture_output=True,
             text=True,
             check=check,
@@ -179,7 +183,7 @@ def test_every_stage_left_a_finished_run(project):
         (r.data.tags["stage"], r.data.tags.get("source"), r.data.tags.get("method")) for r in runs
     }
     assert ("finetune", "printed", "l2_sp") in arms
-    assert len(runs) == len(arms) == len(STAGES)
+    assert len(runs) == len(arms) == len(STAGES) - 1  # `check` records nothing
 
 
 def test_nothing_runs_the_second_time_and_the_lock_is_the_same_when_forced(project):
@@ -191,23 +195,97 @@ def test_nothing_runs_the_second_time_and_the_lock_is_the_same_when_forced(proje
     assert project.read("dvc.lock") == lock
 
 
+def files_in(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+def only(params, declared):
+    """Return the declared parameters, and no other."""
+    kept = {}
+    for name in declared:
+        inner, value = kept, params
+        *sections, last = name.split(".")
+        for section in sections:
+            inner, value = inner.setdefault(section, {}), value[section]
+        inner[last] = value[last]
+    return kept
+
+
+ONE_OF_EACH = [
+    "check",
+    "prepare",
+    "train_source@low",
+    "scratch",
+    "transfer@low",
+    "finetune@low-l2_sp",
+    "evaluate",
+]
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_a_stage_needs_what_it_declares_and_writes_its_outs(project, tmp_path, name):
+    """It runs in a folder with nothing else in it, and writes the same bytes there."""
+    room = Project(tmp_path / "room")
+    with Repo(project.folder) as repo:
+        stage = repo.stage.load_one(name)
+        for dep in stage.deps:
+            target = room.folder / dep.def_path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(dep, ParamsDependency):
+                params = yaml.safe_load(project.read("params.yaml"))
+                target.write_text(yaml.safe_dump(only(params, dep.params)))
+            else:
+                copy = shutil.copytree if (project.folder / dep.def_path).is_dir() else shutil.copy
+                copy(project.folder / dep.def_path, target)
+        given = files_in(room.folder)
+        room.run(*stage.cmd.split(), DVC_ROOT=str(tmp_path / "original"))
+        made = files_in(room.folder)
+        outs = [out.def_path for out in stage.outs]
+    expected = {
+        path: content
+        for path, content in files_in(project.folder).items()
+        if any(path == out or path.startswith(f"{out}/") for out in outs)
+    }
+    assert {path: made.get(path) for path in given} == given
+    new = made.keys() - given.keys()
+    assert new == expected.keys()
+    assert all(made[path] == expected[path] for path in new)
+
+
 def test_a_change_of_one_method_runs_that_method_alone(project):
     project.change("strength: 0.01", "strength: 0.02")
-    assert project.repro()[0] == {"finetune@low-l2_sp", "finetune@printed-l2_sp", "evaluate"}
+    ran = {"check", "finetune@low-l2_sp", "finetune@printed-l2_sp", "evaluate"}
+    assert project.repro()[0] == ran
 
 
 def test_what_is_no_longer_named_is_not_evaluated(project):
     project.change("methods: [probe, l2_sp]", "methods: [probe]")
-    assert project.repro()[0] == {"evaluate"}
+    assert project.repro()[0] == {"check", "evaluate"}
     assert not (project.folder / "models/finetuned/low/l2_sp").exists()
     assert {row["method"] for row in project.rows("metrics/cells.csv")} == {"scratch", "probe"}
 
 
-def test_a_wrong_parameter_stops_the_run_before_anything_is_written(project):
-    project.change("repeats: 2", "repeat: 2")
-    before = project.read("data/prepared/target/card.json")
-    result = project.run(sys.executable, "-m", "stages.prepare", check=False)
-    assert result.returncode == 2
-    assert result.stderr.startswith("graft: params.yaml:13: target: unknown key 'repeat'")
+TYPOS = {
+    "in a section": ("repeats: 2", "repeat: 2", "params.yaml:13: target: unknown key 'repeat'"),
+    "a new section": ("seed: 0", "seed: 0\ntypo: 5", "params.yaml:2: unknown key 'typo'"),
+    "of a late stage": ("{resamples: 200}", "{resample: 200}", "params.yaml:26: evaluate: unknown"),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "message"), TYPOS.values(), ids=TYPOS)
+def test_a_parameter_that_nothing_knows_stops_the_run_before_its_first_stage(
+    project, old, new, message
+):
+    project.change(old, new)
+    lock = project.read("dvc.lock")
+    result = project.run("dvc", "repro", check=False)
+    project.change(new, old)
+    assert result.returncode != 0
+    assert result.stdout.count("Running stage") == result.stdout.count("Running stage 'check'") == 1
+    assert f"graft: {message}" in result.stderr
     assert "Traceback" not in result.stderr
-    assert project.read("data/prepared/target/card.json") == before
+    assert project.read("dvc.lock") == lock
