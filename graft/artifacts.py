@@ -38,6 +38,7 @@ _KERAS_REFUSES = (
     AttributeError,
     NotImplementedError,
     OverflowError,
+    RecursionError,
     OSError,
     zipfile.BadZipFile,
     UserWarning,

@@ -93,7 +93,7 @@ def check(path: Path) -> None:
     try:
         _check_arrays(weights)
         _check_config(json.loads(config), len(weights))
-    except (LookupError, TypeError, RecursionError) as error:
+    except (LookupError, TypeError, AttributeError, RecursionError) as error:
         raise _unusable(path, f"it does not describe a model ({error})") from None
     except (ValueError, OSError, RuntimeError) as error:  # the last two are HDF5's
         raise _unusable(path, str(error)) from None

@@ -46,7 +46,7 @@ finetune:
   folds: 3
   training: {steps: 4, batch_size: 4, learning_rate: 0.01}
 scratch: {}
-evaluate: {resamples: 200}
+evaluate: {resamples: 200, confidence: 0.95}
 """
 
 STAGES = {
@@ -116,10 +116,30 @@ def project(tmp_path_factory):
     made = Project(folder)
     made.run("git", "init", "-q")
     made.run("git", "add", "-A")
-    author = ("-c", "user.name=someone", "-c", "user.email=someone@example.org")
-    made.run("git", *author, "commit", "-q", "-m", "Start")
+    made.run("git", "config", "user.name", "someone")
+    made.run("git", "config", "user.email", "someone@example.org")
+    made.run("git", "commit", "-q", "-m", "Start")
     made.first = made.repro()
     return made
+
+
+@pytest.fixture
+def s3(monkeypatch):
+    """An S3-compatible server on this machine, with an empty bucket."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "anything")
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(
+        Bucket="studies"
+    )
+    yield endpoint
+    server.stop()
 
 
 def test_the_first_run_runs_every_stage_and_ends_with_the_answer(project):
@@ -256,6 +276,57 @@ def test_a_stage_needs_what_it_declares_and_writes_its_outs(project, tmp_path, n
     assert all(made[path] == expected[path] for path in new)
 
 
+def test_a_clone_that_pulls_runs_nothing(project, tmp_path, s3):
+    """From a folder and from an S3-compatible server."""
+    remotes = {"folder": str(tmp_path / "remote"), "bucket": "s3://studies/digits"}
+    for name, url in remotes.items():
+        project.run("dvc", "remote", "add", name, url)
+    project.run("dvc", "remote", "modify", "bucket", "endpointurl", s3)
+    for name in remotes:
+        project.run("dvc", "push", "-r", name)
+    project.run("git", "add", "-A")
+    project.run("git", "commit", "-q", "-m", "Reproduce the study")
+    for name in remotes:
+        clone = Project(tmp_path / f"clone of {name}")
+        project.run("git", "clone", "-q", ".", str(clone.folder))
+        clone.run("dvc", "pull", "-r", name)
+        ran, output = clone.repro()
+        assert (ran, "Data and pipelines are up to date" in output) == (set(), True)
+        model = "models/target.keras"
+        assert (clone.folder / model).read_bytes() == (project.folder / model).read_bytes()
+
+
+def test_an_experiment_is_compared_applied_and_kept_as_a_branch(project):
+    before = json.loads(project.read("metrics/evaluate.json"))
+    output = project.run(
+        *("dvc", "exp", "run", "--name", "wide", "-S", "evaluate.confidence=0.99")
+    ).stdout
+    assert {
+        line.split("'")[1] for line in output.splitlines() if line.startswith("Running st")
+    } == {
+        "check",
+        "evaluate",
+    }
+    after = json.loads(project.read("metrics/evaluate.json"))
+    assert after["transfer_gain"] == before["transfer_gain"]
+    assert after["transfer_gain_low"] < before["transfer_gain_low"]
+    project.run("git", "checkout", "-q", ".")
+    project.run("dvc", "checkout")
+    changed = json.loads(project.run("dvc", "exp", "diff", "HEAD", "wide", "--json").stdout)
+    assert changed["params"]["params.yaml"]["evaluate.confidence"] == {
+        "old": 0.95,
+        "new": 0.99,
+        "diff": pytest.approx(0.04),
+    }
+    project.run("dvc", "exp", "branch", "wide", "kept")
+    assert "confidence: 0.99" in project.run("git", "show", "kept:params.yaml").stdout
+    project.run("dvc", "exp", "apply", "wide")
+    assert json.loads(project.read("metrics/evaluate.json")) == after
+    assert project.repro()[0] == set()
+    project.run("git", "checkout", "-q", ".")
+    project.run("dvc", "checkout")
+
+
 def test_a_change_of_one_method_runs_that_method_alone(project):
     project.change("strength: 0.01", "strength: 0.02")
     ran = {"check", "finetune@low-l2_sp", "finetune@printed-l2_sp", "evaluate"}
@@ -272,7 +343,7 @@ def test_what_is_no_longer_named_is_not_evaluated(project):
 TYPOS = {
     "in a section": ("repeats: 2", "repeat: 2", "params.yaml:13: target: unknown key 'repeat'"),
     "a new section": ("seed: 0", "seed: 0\ntypo: 5", "params.yaml:2: unknown key 'typo'"),
-    "of a late stage": ("{resamples: 200}", "{resample: 200}", "params.yaml:26: evaluate: unknown"),
+    "of a late stage": ("{resamples: 200,", "{resample: 200,", "params.yaml:26: evaluate: unknown"),
 }
 
 

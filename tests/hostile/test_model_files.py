@@ -133,6 +133,10 @@ HOSTILE_CONFIGS = {
     "a normalisation of another axis": (with_value("block1_bn", "axis", 9), "does not describe"),
     "a huge low-rank update": (with_value("head", "lora_rank", 2**50), "lora_rank"),
     "channels first": (with_value("block1_conv", "data_format", "channels_first"), "data_format"),
+    "settings that are none": (
+        lambda config: layer(config, "head").update(config="units"),
+        "does not describe",
+    ),
     "no size": (with_value("head", "units", None), "does not describe"),
     "a negative size": (with_value("head", "units", -(2**50)), "does not describe"),
     "a layer used twice": (used_twice, "twice"),
@@ -158,6 +162,13 @@ def test_no_module_that_a_model_names_is_imported(written, members, tmp_path, mo
     with pytest.raises(GraftError, match="asks for 'Layer' of 'planted'"):
         load_model(written(config_json=config))
     assert "planted" not in sys.modules
+
+
+def test_a_model_whose_outputs_lead_nowhere_is_refused(written, members):
+    config = copy.deepcopy(members["config.json"])
+    config["config"]["output_layers"] = "a"
+    with pytest.raises(GraftError, match="no usable Keras model: maximum recursion depth"):
+        load_model(written(config_json=config))
 
 
 BROKEN_CONFIGS = {
