@@ -51,8 +51,7 @@ def test_dvc_checkout_brings_the_version_that_git_has_checked_out(git, tmp_path)
 
 
 def test_dvc_push_sends_the_data(git, tmp_path):
-    with Repo(tmp_path) as repo:
-        with repo.config.edit() as config:
-            config["remote"] = {"store": {"url": str(tmp_path / "remote")}}
+    with Repo(tmp_path) as repo, repo.config.edit() as config:
+        config["remote"] = {"store": {"url": str(tmp_path / "remote")}}
     with Repo(tmp_path) as repo:
         assert repo.push(remote="store") == 1
