@@ -3,24 +3,15 @@
 from typing import Any
 
 import numpy as np
-from pydantic import Field
 
 from graft.checkpoints import Checkpoint
 from graft.datasets.prepared import Split
 from graft.networks.base import Network
 from graft.progress import progress
-from graft.settings import Identifier, Settings
 from graft.strategies.full import Full
 from graft.training import Recipe, TrainingLoop
 
 CURVE_POINTS = 20
-
-
-class SourceSection(Settings):
-    """Which of `sources` are in use, and how much of each is held out from training."""
-
-    candidates: tuple[Identifier, ...] = Field(min_length=1)
-    validation_fraction: float = Field(default=0.1, gt=0, lt=1)
 
 
 def train_source(
