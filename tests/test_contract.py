@@ -165,13 +165,15 @@ def test_nothing_in_graft_imports_a_stage_or_a_test(path):
     assert not {n for n in imported_names(path) if n.split(".")[0] in ("stages", "tests")}
 
 
-def test_only_tracking_imports_mlflow():
+def test_only_recording_imports_mlflow_and_no_stage_imports_recording():
     importing = [
         path
         for path in [*modules("graft"), *modules("stages")]
         if any(name.split(".")[0] == "mlflow" for name in imported_names(path))
     ]
-    assert importing == ["graft/tracking.py"]
+    assert {str(Path(path).parent) for path in importing} == {"graft/recording"}
+    for stage in STAGES:
+        assert not any(path.startswith("graft/recording") for path in closure(f"stages/{stage}.py"))
 
 
 def test_importing_the_stages_imports_nothing_heavy():

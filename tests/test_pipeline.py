@@ -183,18 +183,53 @@ def test_every_class_and_every_calibrated_cell_has_its_row(project):
     assert "with its logits divided by" in output
 
 
-def test_every_stage_left_a_finished_run(project):
+def tracked(project, **tags):
+    """Return the runs with these tags."""
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{project.folder}/mlflow.db")
-    experiment = client.get_experiment_by_name("graft")
-    runs = client.search_runs([experiment.experiment_id])
-    assert {run.info.status for run in runs} == {"FINISHED"}
+    runs = client.search_runs([client.get_experiment_by_name("graft").experiment_id])
+    return [run for run in runs if tags.items() <= run.data.tags.items()]
+
+
+def test_every_stage_left_a_finished_run_below_that_of_the_invocation(project):
+    (invocation,) = tracked(project, **{"graft.kind": "invocation"})
+    assert invocation.info.run_name == "dvc repro"
+    stages = tracked(project, **{"graft.kind": "stage"})
+    assert {run.info.status for run in stages} == {"FINISHED"}
+    assert {run.data.tags["mlflow.parentRunId"] for run in stages} == {invocation.info.run_id}
     arms = {
-        (r.data.tags["stage"], r.data.tags.get("source"), r.data.tags.get("method")) for r in runs
+        (r.data.tags["stage"], r.data.tags.get("source"), r.data.tags.get("method")) for r in stages
     }
     assert ("finetune", "printed", "l2_sp") in arms
-    assert len(runs) == len(arms) == len(STAGES)
+    assert len(stages) == len(arms) == len(STAGES)
+    assert list((project.folder / "mlflow.spool").rglob("*.jsonl")) == []
+
+
+def test_every_cell_has_its_run_below_that_of_its_stage(project):
+    stages = {run.info.run_id: run for run in tracked(project, **{"graft.kind": "stage"})}
+    cells = tracked(project, **{"graft.kind": "cell"})
+    assert len(cells) == 5 * 4
+    for cell in cells:
+        stage = stages[cell.data.tags["mlflow.parentRunId"]]
+        assert cell.data.params["method"] == stage.data.tags["method"]
+        assert {"labels_per_class", "repeat"} <= cell.data.params.keys()
+
+
+def record(project):
+    script = "from graft.cli import main; main(['record'])"
+    return project.run(sys.executable, "-c", script).stdout
+
+
+def test_the_runs_are_those_of_dvc_lock(project):
+    output = record(project)
+    assert output == "Each of the 11 stages of dvc.lock has its run in MLflow.\n"
+    runs = len(tracked(project))
+    (invocation,) = tracked(project, **{"graft.kind": "invocation"})
+    assert invocation.info.status == "FINISHED"
+    assert record(project) == ("dvc.lock is on record.\n")
+    assert len(tracked(project)) == runs
+    assert project.run("git", "status", "--porcelain", "mlflow.spool").stdout == ""
 
 
 def test_nothing_runs_the_second_time_and_the_lock_is_the_same_when_forced(project):
