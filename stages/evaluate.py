@@ -115,7 +115,7 @@ def evaluate_arms(given: Declared, test: Split) -> list[Arm]:
     keep_only(SOURCES, sources)
     studies = [load_json(STUDIES / source / f"{method}.json") for source, method in pairs]
     arms = [
-        Arm(*pair, study["cross_validation"], len(study.get("grid", ())))
+        Arm(*pair, study.get("cross_validation"), len(study.get("grid", ())))
         for pair, study in zip(pairs, studies, strict=True)
     ]
     check_tuning_effort(arms)
