@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from graft.candidates import SourceSection
 from graft.errors import GraftError
 from graft.evaluation import EvaluateSection
 from graft.finetuning import FinetuneSection
@@ -15,8 +16,8 @@ from graft.networks.base import HEAD
 from graft.networks.registry import AnyNetwork
 from graft.sections import read_whole
 from graft.settings import Identifier, Settings, expected, fault
-from graft.sources import SourceSection
 from graft.tasks import TargetTask, Task
+from graft.tracking.stage_run import TrackingSection
 from graft.training import Recipe
 from graft.transferring import TransferSection
 
@@ -39,6 +40,8 @@ class Params(Settings):
     methods: dict[Identifier, Method]
     finetune: FinetuneSection
     evaluate: EvaluateSection
+    # Of no stage, and no result depends on it: dvc.yaml does not declare it.
+    tracking: TrackingSection = TrackingSection()
 
     @model_validator(mode="after")
     def _check_names(self) -> "Params":

@@ -99,6 +99,11 @@ def write_study(  # noqa: PLR0917 - what comes in, then what goes out
             save_arrays(folder / f"{cell.name}.npz", finetuned.weights)
             curves.setdefault(cell.labels_per_class, []).append(finetuned.curve)
             rows.append(_row(cell, finetuned, accuracy))
+            record.cell(
+                {**arm, "labels_per_class": cell.labels_per_class, "repeat": cell.repeat},
+                {"train_accuracy": accuracy, "steps": finetuned.steps},
+                {"objective": finetuned.curve},
+            )
             advance(1)
         estimate = _estimate(rows, card.labels_per_class[-1], cross_validation)
     record.metrics({"cross_validation": estimate or {}})

@@ -9,7 +9,9 @@ import numpy.typing as npt
 from rich.console import Console
 
 from graft import tracking
+from graft.alone import alone
 from graft.artifacts import load_json, load_model, save_csv, save_json, save_model
+from graft.candidates import SourceSection
 from graft.datasets.prepared import Card, Split, read_split
 from graft.errors import reported
 from graft.evaluation import (
@@ -37,7 +39,6 @@ from graft.scores.per_class import ClassGain, class_gains, winners_and_losers
 from graft.scores.same_data import same_data
 from graft.sections import read_declared
 from graft.settings import Settings
-from graft.sources import SourceSection
 from graft.streams import generator
 from graft.study import keep_only, read_weights
 from graft.transferability.agreement import COLUMNS as RANKING_COLUMNS
@@ -81,7 +82,9 @@ def main() -> None:
         write_tables(arms, compared, gains, labels)
         export(chosen, card, test)
         save_json(METRICS / "evaluate.json", summary(result))
-        record.metrics(summary(result))
+        record.headline(summary(result))
+        record.evaluated(CELL_COLUMNS, [row for arm in arms for row in arm.rows])
+        record.model(EXPORTED, card.class_names, test.inputs[:1])
         console = Console(highlight=False)
         console.print(answer_table(arms, compared, given.evaluate.confidence))
         hold_rankings_against_gains(given, arms[1:], result, console)
@@ -264,5 +267,5 @@ def export(chosen: Arm, card: Card, test: Split) -> None:
 
 
 if __name__ == "__main__":
-    with reported():
+    with reported(), alone("evaluate"):
         main()

@@ -135,7 +135,7 @@ STRATEGIES = "full, gradual, layerwise, lp_ft, none, partial, probe, scratch, su
 PENALTIES = "bss, co_tuning, delta, l1, l1_sp, l2, l2_sp, l2_sp_fisher, lwf"
 KEYS_OF_SECTIONS = (
     "evaluate, finetune, methods, network, scratch, seed, source, sources, target, "
-    "train_source, transfer"
+    "tracking, train_source, transfer"
 )
 TWO_SOURCES = (
     "source:\n  candidates: [low]",

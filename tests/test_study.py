@@ -55,12 +55,16 @@ class Record:
 
     def __init__(self):
         self.noted = {}
+        self.cells = []
 
     def metrics(self, values):
         self.noted |= values
 
     def curve(self, name, points):
         self.noted[name] = points
+
+    def cell(self, cell, metrics, curves):
+        self.cells.append((cell, metrics, curves))
 
 
 def card(budgets=(1, "all"), repeats=2):
@@ -98,7 +102,7 @@ def study(tmp_path):
         arm={"source": "a", "method": "full"},
         cross_validation=lambda: HELD,
     )
-    return tmp_path, record.noted
+    return tmp_path, record
 
 
 def test_a_study_is_weights_metrics_and_curves(study):
@@ -141,15 +145,25 @@ def test_only_the_cell_that_was_cross_validated_has_a_temperature(study):
 
 
 def test_the_curve_of_a_budget_is_the_mean_over_its_repeats(study):
-    folder, recorded = study
+    folder, record = study
     assert (folder / "full.csv").read_text() == (
         "labels_per_class,step,objective\n1,25,0.5\n1,30,1.0\nall,25,2.5\nall,30,3.0\n"
     )
-    assert recorded == {
+    assert record.noted == {
         "cross_validation": ESTIMATE,
         "objective/1_labels": [(25, 0.5), (30, 1.0)],
         "objective/all_labels": [(25, 2.5), (30, 3.0)],
     }
+
+
+def test_every_cell_is_recorded_with_its_curve(study):
+    _, record = study
+    assert len(record.cells) == 4
+    assert record.cells[1] == (
+        {"source": "a", "method": "full", "labels_per_class": 1, "repeat": 1},
+        {"train_accuracy": 0.25, "steps": 30},
+        {"objective": [(25, 1.0), (30, 1.5)]},
+    )
 
 
 def test_a_probe_has_no_objective_and_an_empty_curve(tmp_path):
