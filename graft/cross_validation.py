@@ -81,9 +81,8 @@ def out_of_fold(
     probabilities = np.empty((len(rows), finetuner.network.num_classes))
     for number in range(count):
         rng = generator(seed, "order", f"fold {number}", *names)
-        examples.train(finetuner, rows[fold != number], rng, start)
-        inputs = examples.inputs[rows[fold == number]]
-        probabilities[fold == number] = finetuner.network.probabilities(inputs)
+        held = fold == number
+        probabilities[held] = examples.held_out(finetuner, rows[~held], rows[held], rng, start)
     return OutOfFold(count, probabilities, labels)
 
 

@@ -1,6 +1,8 @@
 """Fine-tuning of every cell of one method: (label budget, repeat)."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
+from graft.artifacts import array_sha256
 from graft.averaging import averaged
+from graft.checkpoints import Checkpoint
 from graft.errors import GraftError
 from graft.grids import Values
 from graft.head import solve_head
@@ -119,6 +123,23 @@ class Finetuned:
     curve: Curve
     tuning: Tuning | None = None
 
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return all of it as named arrays."""
+        return {
+            "steps": np.array(self.steps),
+            "curve/steps": np.array([step for step, _ in self.curve], np.int64),
+            "curve/objectives": np.array([value for _, value in self.curve], np.float64),
+            **{f"weights/{path}": value for path, value in self.weights.items()},
+        }
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> "Finetuned":
+        """Return what `arrays` was made from, to the bit."""
+        steps, objectives = (arrays[f"curve/{part}"].tolist() for part in ("steps", "objectives"))
+        prefix = "weights/"
+        weights = {p.removeprefix(prefix): a for p, a in arrays.items() if p.startswith(prefix)}
+        return cls(weights, int(arrays["steps"]), list(zip(steps, objectives, strict=True)))
+
 
 class Finetuner:
     """Fine-tunes one network by one method, again and again, with steps compiled once.
@@ -133,6 +154,8 @@ class Finetuner:
         Steps and rates, shared by all methods.
     source
         The source task, for a penalty that measures something on it.
+    checkpoint
+        What an interrupted run of the stage had finished; by default nothing.
     """
 
     def __init__(
@@ -141,9 +164,11 @@ class Finetuner:
         method: Method,
         recipe: Recipe,
         source: SourceTask | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> None:
         self.network = network
         self.method = method
+        self.checkpoint = checkpoint or Checkpoint()
         self.recipe = recipe
         self._initial = network.weights()
         self._source_task = source
@@ -206,8 +231,7 @@ class Finetuner:
         on_steps
             Called with the number of steps done.
         """
-        before = {**self._initial, **(start or {})}
-        self.network.assign(before)
+        before = self._begin(start)
         theta_0 = self._prepare(inputs, labels, features)
         curve: Curve = []
         if self._loop:
@@ -221,6 +245,16 @@ class Finetuner:
         _check_frozen(before, after, self.trained)
         weights = {path: after[path] for path in after if path in self.trained}
         return Finetuned(weights, self.recipe.steps if self._loop else 0, curve)
+
+    def adopt(self, finetuned: Finetuned, start: Weights | None = None) -> None:
+        """Leave the network as `train` did, from the same `start`."""
+        self._begin(start)
+        self.network.assign(finetuned.weights)
+
+    def _begin(self, start: Weights | None) -> Weights:
+        before = {**self._initial, **(start or {})}
+        self.network.assign(before)
+        return before
 
     def _prepare(
         self,
@@ -300,7 +334,47 @@ class Labelled:
         rng: np.random.Generator,
         start: Weights | None = None,
     ) -> Finetuned:
-        """Fine-tune on the examples in `rows`."""
+        """Fine-tune on the examples in `rows`, unless an interrupted run has done so.
+
+        The network is left with the trained weights.
+        """
+        name = f"cell-{_work(finetuner, rows, rng, start)}"
+        found = finetuner.checkpoint.read(name)
+        if found is not None:
+            finetuned = Finetuned.of(found)
+            finetuner.adopt(finetuned, start)
+            return finetuned
+        finetuned = self._train(finetuner, rows, rng, start)
+        finetuner.checkpoint.write(name, finetuned.arrays())
+        return finetuned
+
+    def held_out(
+        self,
+        finetuner: Finetuner,
+        rows: npt.NDArray[np.intp],
+        held: npt.NDArray[np.intp],
+        rng: np.random.Generator,
+        start: Weights | None = None,
+    ) -> npt.NDArray[Any]:
+        """Fine-tune on the examples in `rows`; return the class probabilities of those in `held`.
+
+        An interrupted run leaves the probabilities alone, (n, classes): there can be many folds.
+        """
+
+        def predicted() -> dict[str, npt.NDArray[Any]]:
+            self._train(finetuner, rows, rng, start)
+            return {"probabilities": finetuner.network.probabilities(self.inputs[held])}
+
+        name = f"held-out-{_work(finetuner, rows, rng, start, held)}"
+        return finetuner.checkpoint.remembered(name, predicted)["probabilities"]
+
+    def _train(
+        self,
+        finetuner: Finetuner,
+        rows: npt.NDArray[np.intp],
+        rng: np.random.Generator,
+        start: Weights | None,
+    ) -> Finetuned:
         features = None if self.features is None else self.features[rows]
         return finetuner.train(
             self.inputs[rows], self.labels[rows], rng, start=start, features=features
@@ -349,6 +423,24 @@ def _check_head(method: Method, network: Network) -> None:
             "the source does not know every class of the target, or transfer.head is new; "
             "use another strategy, such as probe"
         )
+
+
+def _work(
+    finetuner: Finetuner,
+    rows: npt.NDArray[np.intp],
+    rng: np.random.Generator,
+    start: Weights | None,
+    held: npt.NDArray[np.intp] | None = None,
+) -> str:
+    """Return the name of a piece of work: a hash of all that sets it apart within its stage."""
+    texts = [
+        finetuner.method.model_dump_json(),
+        finetuner.recipe.model_dump_json(),
+        json.dumps(rng.bit_generator.state),
+        *(f"{path} {array_sha256(value)}" for path, value in (start or {}).items()),
+        *(array_sha256(each) for each in (rows, held) if each is not None),
+    ]
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:32]
 
 
 def _check_frozen(before: Weights, after: Weights, trained: frozenset[str]) -> None:

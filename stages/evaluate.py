@@ -9,6 +9,7 @@ import numpy.typing as npt
 from rich.console import Console
 
 from graft import tracking
+from graft.alone import alone
 from graft.artifacts import load_json, load_model, save_csv, save_json, save_model
 from graft.datasets.prepared import Card, Split, read_split
 from graft.errors import reported
@@ -117,7 +118,7 @@ def evaluate_arms(given: Declared, test: Split) -> list[Arm]:
     keep_only(SOURCES, sources)
     studies = [load_json(STUDIES / source / f"{method}.json") for source, method in pairs]
     arms = [
-        Arm(*pair, study["cross_validation"], len(study.get("grid", ())))
+        Arm(*pair, study.get("cross_validation"), len(study.get("grid", ())))
         for pair, study in zip(pairs, studies, strict=True)
     ]
     check_tuning_effort(arms)
@@ -266,5 +267,5 @@ def export(chosen: Arm, card: Card, test: Split) -> None:
 
 
 if __name__ == "__main__":
-    with reported():
+    with reported(), alone("evaluate"):
         main()

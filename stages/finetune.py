@@ -3,7 +3,8 @@
 import sys
 from pathlib import Path
 
-from graft import tracking
+from graft import checkpoints, tracking
+from graft.alone import alone
 from graft.artifacts import load_model
 from graft.cross_validation import cross_validate
 from graft.datasets.prepared import Card, read_split
@@ -47,12 +48,16 @@ def main(source: str, method: str) -> None:
         "training": given.finetune.training,
         "folds": given.finetune.folds,
     }
-    with tracking.run("finetune", recorded, source=source, method=method) as record:
+    with (
+        tracking.run("finetune", recorded, source=source, method=method) as record,
+        checkpoints.kept("finetune", source=source, method=method) as checkpoint,
+    ):
         finetuner = Finetuner(
             Network(load_model(INITIAL / f"{source}.keras")),
             given.methods[method],
             given.finetune.training,
             read_source(source) if measures_source(given.methods[method]) else None,
+            checkpoint,
         )
         labelled = read_labelled(TARGET / "train", FEATURES / source / "train.npy")
         grid = finetuner.method.combinations
@@ -104,5 +109,5 @@ def read_source(source: str) -> SourceTask:
 
 
 if __name__ == "__main__":
-    with reported():
+    with reported(), alone("finetune", *sys.argv[1:]):
         main(*sys.argv[1:])

@@ -1,13 +1,13 @@
 """Prepare the data: load every task, check it, split it and draw the label budgets."""
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from graft import params, tracking
-from graft.artifacts import replacing_folder
+from graft.alone import alone
+from graft.artifacts import replacing_folder, workspace
 from graft.datasets.base import Examples
 from graft.datasets.prepared import (
     always_labelled,
@@ -23,6 +23,7 @@ from graft.tasks import Task
 RAW = Path("data/raw")
 SOURCES = Path("data/prepared/sources")
 TARGET = Path("data/prepared/target")
+WORKSPACE = Path("data/prepared/.workspace.partial")
 
 
 def main() -> None:
@@ -38,10 +39,10 @@ def main() -> None:
 def prepare_target(given: params.Params) -> dict[str, Any]:
     """Write the target task."""
     task = given.target
-    with tempfile.TemporaryDirectory() as workspace, replacing_folder(TARGET) as folder:
+    with workspace(WORKSPACE) as space, replacing_folder(TARGET) as folder:
         return write_target(
             folder,
-            load(task, Path(workspace), generator(given.seed, "data set of the target")),
+            load(task, space, generator(given.seed, "data set of the target")),
             kind=task.dataset.kind,
             labels_per_class=task.labels_per_class,
             repeats=task.repeats,
@@ -54,10 +55,10 @@ def prepare_source(source: str, given: params.Params) -> dict[str, Any]:
     """Write one source task, without what the target is tested on."""
     task = given.sources[source]
     tested = frozenset(row_bytes(read_split(TARGET / "test").inputs))
-    with tempfile.TemporaryDirectory() as workspace, replacing_folder(SOURCES / source) as folder:
+    with workspace(WORKSPACE) as space, replacing_folder(SOURCES / source) as folder:
         return write_source(
             folder,
-            load(task, Path(workspace), generator(given.seed, "data set", source)),
+            load(task, space, generator(given.seed, "data set", source)),
             kind=task.dataset.kind,
             validation_fraction=given.source.validation_fraction,
             rng=generator(given.seed, "validation split", source),
@@ -66,11 +67,11 @@ def prepare_source(source: str, given: params.Params) -> dict[str, Any]:
         )
 
 
-def load(task: Task, workspace: Path, rng: np.random.Generator) -> Examples:
+def load(task: Task, space: Path, rng: np.random.Generator) -> Examples:
     """Load a task's data set."""
-    return task.dataset.load(RAW, task.classes, rng, workspace)
+    return task.dataset.load(RAW, task.classes, rng, space)
 
 
 if __name__ == "__main__":
-    with reported():
+    with reported(), alone("prepare"):
         main()

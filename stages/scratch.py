@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from graft import tracking
+from graft import checkpoints, tracking
+from graft.alone import alone
 from graft.cross_validation import cross_validate
 from graft.datasets.prepared import Card
 from graft.errors import reported
@@ -44,7 +45,10 @@ def main() -> None:
         "training": recipe,
         "folds": given.finetune.folds,
     }
-    with tracking.run("scratch", recorded, method="scratch") as record:
+    with (
+        tracking.run("scratch", recorded, method="scratch") as record,
+        checkpoints.kept("scratch") as checkpoint,
+    ):
         networks = [
             given.network.build(
                 card.input_shape,
@@ -54,7 +58,7 @@ def main() -> None:
             )
             for repeat in range(card.repeats)
         ]
-        finetuner = Finetuner(networks[0], given.scratch.method, recipe)
+        finetuner = Finetuner(networks[0], given.scratch.method, recipe, checkpoint=checkpoint)
         labelled = read_labelled(TARGET / "train")
         starts = [network.weights() for network in networks]
         grid = finetuner.method.combinations
@@ -93,5 +97,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with reported():
+    with reported(), alone("scratch"):
         main()

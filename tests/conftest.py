@@ -1,10 +1,12 @@
 """What tests share: TensorFlow started as the stages start it, and a task of 24 tiny images."""
 
+import math
 import os
 
 import numpy as np
 import pytest
 
+from graft import checkpoints
 from graft.finetuning import Labelled
 from graft.labels import label_ranks
 from graft.runtime import start_tensorflow
@@ -105,6 +107,14 @@ def two_blocks(tensorflow):
 def two_block_network(two_blocks):
     """A network of `two_blocks` for `images`."""
     return two_blocks.build((8, 8, 1), 3, seed=1)
+
+
+@pytest.fixture
+def always_saved(tmp_path, monkeypatch):
+    """A checkpoint to which a training saves its state as often as it can."""
+    monkeypatch.setattr(checkpoints, "_SECONDS", 0)
+    monkeypatch.setattr(checkpoints, "_SHARE", math.inf)
+    return checkpoints.Checkpoint(tmp_path / "checkpoint")
 
 
 @pytest.fixture

@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
 
+from graft.checkpoints import Checkpoint
 from graft.cross_validation import OutOfFold, cross_validate, out_of_fold
 from graft.finetuning import Finetuner, Labelled
 from graft.head import solve_head
 from graft.labels import folds, labelled
 from graft.methods import Method
+from graft.strategies.full import Full
 from graft.strategies.probe import Probe
 from graft.strategies.scratch import Scratch
 from graft.streams import generator
@@ -107,3 +109,34 @@ def test_the_control_starts_every_fold_at_its_random_weights(small_network, task
     same = Finetuner(small_network, Method(strategy=Scratch()), RECIPE)
     assert np.array_equal(cross_validate(same, task, 4, 2, seed=0).probabilities, there)
     assert not np.allclose(elsewhere, there)
+
+
+def test_folds_that_an_interrupted_run_finished_are_not_trained_again(
+    small_network, task, tmp_path, monkeypatch
+):
+    """Nothing of a fold is kept but what it says of the labels that were held out."""
+    start = small_network.weights()
+    method = Method(strategy=Full())
+
+    def validated(checkpoint=None):
+        small_network.assign(start)
+        finetuner = Finetuner(small_network, method, RECIPE, checkpoint=checkpoint)
+        return cross_validate(finetuner, task, 4, 3, seed=0)
+
+    unbroken = validated()
+    validated(Checkpoint(tmp_path))
+    folds_kept = sorted(tmp_path.iterdir())
+    assert len(folds_kept) == 3
+    assert list(Checkpoint(tmp_path).read(folds_kept[0].stem)) == ["probabilities"]
+    folds_kept[0].unlink()
+    trained = []
+    train = Finetuner.train
+
+    def counting(self, inputs, *given, **rest):
+        trained.append(len(inputs))
+        return train(self, inputs, *given, **rest)
+
+    monkeypatch.setattr(Finetuner, "train", counting)
+    again = validated(Checkpoint(tmp_path))
+    assert trained == [8]
+    assert again.probabilities.tobytes() == unbroken.probabilities.tobytes()

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from graft import finetuning
+from graft.checkpoints import Checkpoint
 from graft.finetuning import Cell, Finetuner, FinetuneSection, cells
 from graft.head import solve_head
 from graft.labels import labelled
@@ -236,3 +237,87 @@ def test_a_cell_does_not_depend_on_the_others(small_network, task):
 def test_one_fold_is_refused():
     with pytest.raises(ValueError, match="folds: received 1; expected 0"):
         FinetuneSection(methods=["full"], folds=1, training={"steps": 1, "learning_rate": 0.1})
+
+
+# Taking up an interrupted run
+
+
+def run_cells(network, task, method, checkpoint=None, starts=None):
+    """Yield the cells as a stage of its own would: with a network at theta_0."""
+    finetuner = Finetuner(network, method, RECIPE, checkpoint=checkpoint)
+    return finetuning.finetune_cells(finetuner, task, (1, 2), 2, seed=0, starts=starts)
+
+
+def arrays(results):
+    return [(cell, finetuned.arrays(), accuracy) for cell, finetuned, accuracy in results]
+
+
+def same(one, other):
+    for (cell, mine, accuracy), (its_cell, its, its_accuracy) in zip(one, other, strict=True):
+        assert (cell, accuracy) == (its_cell, its_accuracy)
+        assert list(mine) == list(its)
+        assert moved(its, mine) == set()
+    return True
+
+
+@pytest.mark.parametrize("kind", ["probe", "recompute", "scratch"])
+def test_cells_that_an_interrupted_run_finished_are_not_trained_again(
+    two_block_network, task, tmp_path, monkeypatch, kind
+):
+    methods = {
+        "probe": Method(strategy=Probe()),
+        "recompute": Method(strategy=Full(), batch_norm="recompute"),
+        "scratch": Method(strategy=Scratch()),
+    }
+    start = two_block_network.weights()
+    other = {path: value + np.float32(0.01) for path, value in start.items()}
+    starts = [start, other] if kind == "scratch" else None
+    unbroken = arrays(run_cells(two_block_network, task, methods[kind], starts=starts))
+
+    checkpoint = Checkpoint(tmp_path)
+    two_block_network.assign(start)
+    interrupted = run_cells(two_block_network, task, methods[kind], checkpoint, starts)
+    for _ in range(3):
+        next(interrupted)
+    two_block_network.assign(start)
+    trained = []
+    train = Finetuner.train
+
+    def counting(self, inputs, *given, **rest):
+        trained.append(len(inputs))
+        return train(self, inputs, *given, **rest)
+
+    monkeypatch.setattr(Finetuner, "train", counting)
+    assert checkpoint.finished() == 3
+    assert same(
+        arrays(run_cells(two_block_network, task, methods[kind], checkpoint, starts)), unbroken
+    )
+    assert trained == [6]  # two labels of each of three classes: the last cell
+
+
+def test_nothing_of_another_method_recipe_or_seed_is_taken_up(small_network, task, tmp_path):
+    checkpoint = Checkpoint(tmp_path)
+    start = small_network.weights()
+    method = Method(strategy=Full())
+
+    def cell(method=method, recipe=RECIPE, seed=0, rows=6, start=start):
+        finetuner = Finetuner(small_network, method, recipe, checkpoint=checkpoint)
+        rng = np.random.default_rng(seed)
+        return task.train(finetuner, np.arange(rows), rng, start)
+
+    cell()
+    cell()
+    assert checkpoint.finished() == 1
+    other = {**start, "head/bias": start["head/bias"] + 1}
+    differences = [
+        {"method": Method(strategy=Full(), penalty=L2(strength=0.1))},
+        {"method": Method(strategy=Full(), learning_rate=0.02)},
+        {"recipe": RECIPE.model_copy(update={"learning_rate": 0.02})},
+        {"seed": 1},
+        {"rows": 7},
+        {"start": other},
+    ]
+    for number, difference in enumerate(differences):
+        small_network.assign(start)
+        cell(**difference)
+        assert checkpoint.finished() == 2 + number, difference

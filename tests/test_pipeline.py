@@ -275,10 +275,9 @@ def test_every_arm_is_tuned_inside_the_labels_of_each_cell(project):
 def test_arms_that_were_tuned_unequally_are_not_compared(project):
     result = project.run(sys.executable, "-m", "stages.evaluate", check=False)
     assert result.returncode == 2
-    assert result.stderr.startswith(
-        "graft: the arms were tuned over grids of unequal size (scratch 3, low probe 3, "
-        "printed probe none); give each arm in use"
-    )
+    start = "graft: the arms were tuned over grids of unequal size (scratch 3, low probe 3, "
+    assert result.stderr.startswith(start)
+    assert "printed probe none" in result.stderr
     assert "Traceback" not in result.stderr
 
 
