@@ -16,6 +16,7 @@ from graft.labels import Budget
 from graft.networks.base import Network, Weights
 from graft.scores.comparison import Comparison
 from graft.scores.registry import score_cell
+from graft.scores.temperature import scaled
 from graft.settings import Settings
 
 CELL_COLUMNS = (
@@ -29,6 +30,19 @@ CELL_COLUMNS = (
     "log_loss",
     "ece",
     "steps",
+)
+
+
+CALIBRATION_COLUMNS = (
+    "source",
+    "method",
+    "labels_per_class",
+    "repeat",
+    "temperature",
+    "log_loss",
+    "log_loss_scaled",
+    "ece",
+    "ece_scaled",
 )
 
 
@@ -66,8 +80,12 @@ class Arm:
         Size of the grid that its cells were tuned over; 0 without one.
     correct
         By budget, (repeats, test examples): whether the prediction was right.
+    steps
+        By budget: of gradient descent, in each cell.
     rows
         One row of cells.csv per cell.
+    calibration
+        One row of calibration.csv per cell that has a temperature.
     """
 
     source: str
@@ -75,12 +93,34 @@ class Arm:
     cross_validation: Mapping[str, Any] | None = None
     combinations: int = 0
     correct: dict[Budget, npt.NDArray[np.bool_]] = field(default_factory=dict)
+    steps: dict[Budget, int] = field(default_factory=dict)
     rows: list[tuple[object, ...]] = field(default_factory=list)
+    calibration: list[tuple[object, ...]] = field(default_factory=list)
 
     @property
     def label(self) -> str:
         """What plots and tables call it."""
         return f"{self.source} {self.method}".strip()
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What fine-tuning left of one cell.
+
+    Attributes
+    ----------
+    weights
+        The tensors that it trained.
+    steps
+        Of gradient descent.
+    temperature
+        Fitted inside the cell's labels; None where there were too few.
+    """
+
+    cell: Cell
+    weights: Weights
+    steps: int
+    temperature: float | None = None
 
 
 def check_tuning_effort(arms: Sequence[Arm]) -> None:
@@ -96,7 +136,7 @@ def check_tuning_effort(arms: Sequence[Arm]) -> None:
 def evaluate_arm(
     arm: Arm,
     network: Network,
-    trained: Iterator[tuple[Cell, Weights, int]],
+    trained: Iterator[Trained],
     test: Split,
 ) -> None:
     """Predict the test split with every cell of `arm` and note what it scored.
@@ -105,18 +145,22 @@ def evaluate_arm(
     ----------
     network
         The network at theta_0; each cell changes what its method trained.
-    trained
-        Each cell, the tensors that it trained, and its steps.
     """
     initial = network.weights()
     correct: dict[Budget, list[npt.NDArray[np.bool_]]] = {}
     labels = np.asarray(test.labels)
-    for cell, weights, steps in trained:
-        network.assign({**initial, **weights})
+    for each in trained:
+        cell = each.cell
+        network.assign({**initial, **each.weights})
         probabilities = network.probabilities(test.inputs)
         scores = score_cell(probabilities, labels)
         key = (arm.source, arm.method, cell.labels_per_class, cell.repeat)
-        arm.rows.append((*key, *scores.values(), steps))
+        arm.rows.append((*key, *scores.values(), each.steps))
+        arm.steps[cell.labels_per_class] = each.steps
+        if each.temperature is not None:
+            after = score_cell(scaled(probabilities, each.temperature), labels)
+            pairs = [value[name] for name in ("log_loss", "ece") for value in (scores, after)]
+            arm.calibration.append((*key, each.temperature, *pairs))
         right = probabilities.argmax(axis=1) == labels
         correct.setdefault(cell.labels_per_class, []).append(right)
     network.assign(initial)

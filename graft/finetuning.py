@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from graft.artifacts import array_sha256
 from graft.averaging import averaged
 from graft.checkpoints import Checkpoint
+from graft.errors import GraftError
 from graft.grids import Values
 from graft.head import solve_head
 from graft.labels import Budget, labelled
@@ -174,6 +175,7 @@ class Finetuner:
         self._theta_0 = network.copy() if method.penalty else None
         self._measured: Arrays | None = None
         self._alike: Finetuner | None = None
+        _check_head(method, network)
 
     def variants(self, methods: Iterable[Method]) -> "list[Finetuner]":
         """Return one per method, of the same network, recipe and theta_0.
@@ -427,6 +429,18 @@ def _work(
         *(array_sha256(each) for each in (rows, held) if each is not None),
     ]
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:32]
+
+
+def _check_head(method: Method, network: Network) -> None:
+    """Refuse to leave a head as it is that is not the source's."""
+    settled = method.strategy.solved_head is not None or method.wise_ft is not None
+    trains = any(HEAD in phase.rates for phase in method.strategy.phases(network.blocks))
+    if not (settled or trains or network.tensors[f"{HEAD}/kernel"].numpy().any()):
+        raise GraftError(
+            f"strategy {method.strategy.name!r} leaves the head as it is, and this one is new: "
+            "the source does not know every class of the target, or transfer.head is new; "
+            "use another strategy, such as probe"
+        )
 
 
 def _check_frozen(before: Weights, after: Weights, trained: frozenset[str]) -> None:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from itertools import product
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import ValidationError, model_validator
 
@@ -28,6 +28,9 @@ class Tunable(Settings):
         stands before it: ``penalty.strength``. Each value is held to what the hyper-parameter
         itself may be. Where nothing is chosen, the object's own values stand.
     """
+
+    fixed: ClassVar[frozenset[str]] = frozenset()
+    """Fields of its own that no grid may name."""
 
     grid: dict[str, tuple[Any, ...]] | None = None
 
@@ -62,7 +65,7 @@ class Tunable(Settings):
     @property
     def _places(self) -> dict[str, tuple[str, str]]:
         """What a grid may name, and where that is: the part, empty for this object, the field."""
-        parts = {"": type(self).model_fields.keys() - {"grid", *_PARTS}}
+        parts = {"": type(self).model_fields.keys() - {"grid", *_PARTS} - self.fixed}
         for part in _PARTS:
             value = getattr(self, part, None)
             if value is not None:

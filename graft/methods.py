@@ -1,7 +1,7 @@
 """A method, as params.yaml names it: a strategy and, if wanted, a penalty."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -12,6 +12,7 @@ from graft.settings import expected, fault
 from graft.strategies.base import Phase
 from graft.strategies.registry import AnyStrategy
 from graft.strategies.scratch import Scratch
+from graft.training import Recipe
 
 BatchNormPolicy = Literal["frozen", "adapt", "stochastic", "recompute"]
 
@@ -41,6 +42,14 @@ class Method(Tunable):
     learning_rate: float | None = Field(default=None, gt=0)
     wise_ft: float | None = Field(default=None, ge=0, le=1)
 
+    @model_validator(mode="after")
+    def _check_training(self) -> "Method":
+        for name, given in (("penalty", self.penalty), ("wise_ft", self.wise_ft)):
+            if given is not None and self.strategy.name == "none":
+                message = f"{name}: strategy 'none' trains nothing that it could act on"
+                raise fault(f"{message}; leave it out, or take another strategy", name)
+        return self
+
     def phases(self, blocks: Sequence[str]) -> tuple[Phase, ...]:
         """Return the strategy's phases of training for a network of `blocks`.
 
@@ -58,8 +67,18 @@ class Method(Tunable):
 
 
 class ScratchSection(Tunable):
-    """The control. The rest of its training is `finetune.training`, as for every method."""
+    """The control. The rest of its training is `finetune.training`, as for every method.
 
+    Attributes
+    ----------
+    steps
+        Instead of `finetune.training.steps`: with those of the source and of fine-tuning
+        together, the control is longer training on the same data.
+    """
+
+    fixed: ClassVar[frozenset[str]] = frozenset({"steps"})
+
+    steps: int | None = Field(default=None, ge=1)
     learning_rate: float | None = Field(default=None, gt=0)
     penalty: AnyPenalty | None = None
 
@@ -73,6 +92,10 @@ class ScratchSection(Tunable):
             learning_rate=self.learning_rate,
             grid=self.grid,
         )
+
+    def recipe(self, shared: Recipe) -> Recipe:
+        """Return `finetune.training` with the control's own number of steps."""
+        return shared.model_copy(update={"steps": self.steps}) if self.steps else shared
 
     @model_validator(mode="after")
     def _check_penalty(self) -> "ScratchSection":

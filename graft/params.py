@@ -64,6 +64,13 @@ class Params(Settings):
             self._check_grid(entry, "methods", name)
         self._check_method(self.scratch.method, "scratch")
         self._check_grid(self.scratch.method, "scratch")
+        steps, warmup = self.scratch.steps, self.finetune.training.warmup_steps
+        if steps is not None and warmup > steps:
+            raise fault(
+                f"scratch.steps: received {steps}; expected no fewer than "
+                f"finetune.training.warmup_steps, {warmup}",
+                *("scratch", "steps"),
+            )
         method = self.evaluate.method
         if method != "auto" and method not in self.finetune.methods:
             choices = ["auto", *self.finetune.methods]

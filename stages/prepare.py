@@ -9,7 +9,13 @@ from graft import params, tracking
 from graft.alone import alone
 from graft.artifacts import replacing_folder, workspace
 from graft.datasets.base import Examples
-from graft.datasets.prepared import read_split, row_bytes, write_source, write_target
+from graft.datasets.prepared import (
+    always_labelled,
+    read_split,
+    row_bytes,
+    write_source,
+    write_target,
+)
 from graft.errors import reported
 from graft.streams import generator
 from graft.tasks import Task
@@ -57,6 +63,7 @@ def prepare_source(source: str, given: params.Params) -> dict[str, Any]:
             validation_fraction=given.source.validation_fraction,
             rng=generator(given.seed, "validation split", source),
             exclude=tested,
+            labelled_by_target=always_labelled(TARGET),
         )
 
 

@@ -37,11 +37,12 @@ def main() -> None:
     given = read_declared(Path("params.yaml"), Declared)
     start_tensorflow()
     card = Card.read(TARGET)
+    recipe = given.scratch.recipe(given.finetune.training)
     recorded = {
         "seed": given.seed,
         "network": given.network,
         "scratch": given.scratch,
-        "training": given.finetune.training,
+        "training": recipe,
         "folds": given.finetune.folds,
     }
     with (
@@ -57,9 +58,7 @@ def main() -> None:
             )
             for repeat in range(card.repeats)
         ]
-        finetuner = Finetuner(
-            networks[0], given.scratch.method, given.finetune.training, checkpoint=checkpoint
-        )
+        finetuner = Finetuner(networks[0], given.scratch.method, recipe, checkpoint=checkpoint)
         labelled = read_labelled(TARGET / "train")
         starts = [network.weights() for network in networks]
         grid = finetuner.method.combinations

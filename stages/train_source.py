@@ -54,6 +54,7 @@ def main(source: str) -> None:
             generator(given.seed, "order", source),
             checkpoint=checkpoint,
         )
+        metrics["train_shared_with_target"] = card.notes["train_shared_with_target"]
         save_model(MODELS / f"{source}.keras", network.model, card.class_names)
         save_json(METRICS / f"{source}.json", metrics)
         save_csv(PLOTS / f"{source}.csv", ("step", "loss", "validation_accuracy"), curve)

@@ -92,6 +92,12 @@ def test_the_control_may_have_a_penalty_of_its_own(load):
     assert load(change).scratch.method.penalty.strength == 0.1
 
 
+def test_the_control_may_train_longer(load):
+    given = load(("learning_rate: null", "steps: 12"))
+    assert given.scratch.recipe(given.finetune.training).steps == 12
+    assert load().scratch.recipe(given.finetune.training) == given.finetune.training
+
+
 def test_one_source_and_one_method_need_no_folds(load):
     given = load(("methods: [probe, l2_sp]", "methods: [probe]"), ("folds: 3", "folds: 0"))
     assert given.finetune.folds == 0
@@ -125,7 +131,7 @@ def test_a_method_that_is_not_in_use_may_have_a_grid_of_any_size(load):
 
 
 NETWORKS = "article, resnet, small_cnn"
-STRATEGIES = "full, gradual, layerwise, lp_ft, partial, probe, scratch, surgical"
+STRATEGIES = "full, gradual, layerwise, lp_ft, none, partial, probe, scratch, surgical"
 PENALTIES = "bss, co_tuning, delta, l1, l1_sp, l2, l2_sp, l2_sp_fisher, lwf"
 KEYS_OF_SECTIONS = (
     "evaluate, finetune, methods, network, scratch, seed, source, sources, target, "
@@ -409,6 +415,15 @@ FAULTS = {
         [("learning_rate: null", "penalty: {name: l2_sp, strength: 1}")],
         "25: scratch: penalty 'l2_sp' compares with a source, which the control does not have; "
         "expected one of: bss, l1, l2",
+    ),
+    "a penalty where nothing trains": (
+        [("{name: full}", "{name: none}")],
+        "19: methods.l2_sp: penalty: strategy 'none' trains nothing that it could act on; leave "
+        "it out, or take another strategy",
+    ),
+    "a control that ends before its warm-up": (
+        [("learning_rate: null", "steps: 2"), ("steps: 5,", "steps: 5, warmup_steps: 3,")],
+        "25: scratch.steps: received 2; expected no fewer than finetune.training.warmup_steps, 3",
     ),
     "the control among the methods": (
         [("{name: full}", "{name: scratch}")],

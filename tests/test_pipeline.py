@@ -168,6 +168,21 @@ print(names, probabilities.shape, probabilities.sum(axis=1).round(5))
     assert output.strip() == "['7', '8', '9'] (2, 3) [1. 1.]"
 
 
+def test_every_class_and_every_calibrated_cell_has_its_row(project):
+    rows = project.rows("metrics/per_class.csv")
+    arms = {(s, m) for s in ("low", "printed") for m in ("probe", "l2_sp")}
+    expected = {(*arm, budget, name) for arm in arms for budget in "13" for name in "789"}
+    names = ("source", "method", "labels_per_class", "class")
+    assert {tuple(row[name] for name in names) for row in rows} == expected
+    assert len(rows) == len(expected)
+    # The first repeat of the largest budget is cross-validated, the control's too.
+    calibrated = project.rows("metrics/calibration.csv")
+    cells = {(r["source"], r["method"], r["labels_per_class"], r["repeat"]) for r in calibrated}
+    assert cells == {(*arm, "3", "0") for arm in {("", "scratch"), *arms}}
+    output = project.first[1]
+    assert "with its logits divided by" in output
+
+
 def tracked(project, **tags):
     """Return the runs with these tags."""
     from mlflow import MlflowClient
