@@ -251,7 +251,7 @@ def test_a_stage_needs_what_it_declares_and_writes_its_outs(project, tmp_path, n
     """It runs in a folder with nothing else in it, and writes the same bytes there."""
     room = Project(tmp_path / "room")
     with Repo(project.folder) as repo:
-        stage = repo.stage.load_one(name)
+        stage = next(stage for stage in repo.index.stages if stage.name == name)
         for dep in stage.deps:
             target = room.folder / dep.def_path
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -343,7 +343,7 @@ def test_what_is_no_longer_named_is_not_evaluated(project):
 TYPOS = {
     "in a section": ("repeats: 2", "repeat: 2", "params.yaml:13: target: unknown key 'repeat'"),
     "a new section": ("seed: 0", "seed: 0\ntypo: 5", "params.yaml:2: unknown key 'typo'"),
-    "of a late stage": ("{resamples: 200,", "{resample: 200,", "params.yaml:26: evaluate: unknown"),
+    "of a late stage": ("{resamples: 200,", "{resample: 200,", "params.yaml:28: evaluate: unknown"),
 }
 
 
