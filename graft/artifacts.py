@@ -5,6 +5,7 @@ whole or absent. Equal contents give equal bytes: no times, no addresses, no dic
 """
 
 import csv
+import errno
 import hashlib
 import io
 import json
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     import keras
 
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
+_DISK_REFUSES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 # What Keras raises on a model whose parts do not fit together.
 _KERAS_REFUSES = (
@@ -47,29 +49,90 @@ _KERAS_REFUSES = (
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside `path`; rename it to `path` when the block succeeds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Yield a temporary name beside `path`; rename it to `path` when the block succeeds.
+
+    The name is always the same, so that the next run replaces what a killed one has left, and
+    ends in ``.partial``, which git and DVC ignore.
+
+    Raises
+    ------
+    GraftError
+        When the disk is full, or does not let itself be written.
+    """
     temporary = path.with_name(f".{path.name}.partial")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _written(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `path`; it takes the place of `path` on success."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    """Yield an empty folder beside `path`; it takes the place of `path` on success.
+
+    Its name is as that of `replacing`, and so are the errors.
+    """
+    temporary = path.with_name(f".{path.name}.partial")
+    old = path.with_name(f".{path.name}.old.partial")
+    with _written(path, only=False):
+        for left_by_a_kill in (temporary, old):
+            if left_by_a_kill.exists():
+                shutil.rmtree(left_by_a_kill)
+        temporary.mkdir(parents=True)
+        try:
+            yield temporary
+            # Removing takes a while: a kill meanwhile must not leave half a folder at `path`.
+            if path.exists():
+                path.replace(old)
+            temporary.replace(path)
+        finally:
+            for folder in (temporary, old):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def workspace(path: Path) -> Iterator[Path]:
+    """Yield an empty folder at `path`, and remove it when the block ends.
+
+    A name that ends in ``.partial`` is ignored by git and DVC. What a killed run left there is
+    removed first.
+    """
+    if path.exists():
+        shutil.rmtree(path)
+    with _written(path):
+        path.mkdir(parents=True)
     try:
-        yield temporary
-        temporary.chmod(0o755)
-        if path.exists():
-            shutil.rmtree(path)
-        temporary.replace(path)
+        yield path
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def _written(path: Path, *, only: bool = True) -> Iterator[None]:
+    """Turn what the disk refuses while `path` is written into a `GraftError` that names it.
+
+    Parameters
+    ----------
+    only
+        Whether nothing else happens meanwhile that an error without a file's name could be of.
+    """
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error.filename, str):
+            ours = Path(error.filename).absolute().is_relative_to(path.parent.absolute())
+        else:
+            ours = only or error.errno in _DISK_REFUSES
+        if not ours:
+            raise
+        cause = error.strerror or str(error).splitlines()[0]
+        raise GraftError(
+            f"{path} cannot be written: {cause}; make room or give leave to write there, "
+            "and run again"
+        ) from None
 
 
 def save_text(path: Path, text: str) -> None:
@@ -105,7 +168,7 @@ def save_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]
 def save_array(path: Path, array: npt.NDArray[Any]) -> None:
     """Write one array as .npy."""
     with replacing(path) as temporary, temporary.open("wb") as file:
-        np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+        np.save(file, np.asarray(array, order="C"), allow_pickle=False)
 
 
 def load_array(path: Path) -> npt.NDArray[Any]:
@@ -123,7 +186,7 @@ def save_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, array in arrays.items():
             buffer = io.BytesIO()
-            np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
+            np.save(buffer, np.asarray(array, order="C"), allow_pickle=False)
             archive.writestr(zipfile.ZipInfo(f"{name}.npy", _ZIP_EPOCH), buffer.getvalue())
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from graft.checkpoints import Checkpoint
 from graft.datasets.prepared import Split
 from graft.networks.base import Network
 from graft.progress import progress
@@ -14,11 +15,22 @@ CURVE_POINTS = 20
 
 
 def train_source(
-    network: Network, train: Split, validation: Split, recipe: Recipe, rng: np.random.Generator
+    network: Network,
+    train: Split,
+    validation: Split,
+    recipe: Recipe,
+    rng: np.random.Generator,
+    *,
+    checkpoint: Checkpoint | None = None,
 ) -> tuple[dict[str, Any], list[tuple[int, float, float]]]:
     """Train every weight of `network`, in place, from its present weights.
 
     Nothing is chosen on the validation split: it is shown, that is all.
+
+    Parameters
+    ----------
+    checkpoint
+        Where the state of the training is saved every so often, and from which it goes on.
 
     Returns
     -------
@@ -27,10 +39,12 @@ def train_source(
         validation accuracy).
     """
     loop = TrainingLoop(network, Full().phases(network.blocks), recipe)
-    shown: dict[int, float] = {}
+    training = (checkpoint or Checkpoint()).training("training")
+    shown = training.noted
     interval = max(1, recipe.steps // CURVE_POINTS)
     with progress("training the source", recipe.steps) as advance:
-        done = 0
+        done = training.step
+        advance(done)
 
         def on_steps(step: int) -> None:
             nonlocal done
@@ -39,7 +53,7 @@ def train_source(
                 shown[step] = _accuracy(network, validation)
             done = step
 
-        losses = loop.fit(train.inputs, train.labels, rng, on_steps)
+        losses = loop.fit(train.inputs, train.labels, rng, on_steps, training=training)
     curve = _averaged(losses, shown)
     metrics = {
         "steps": recipe.steps,

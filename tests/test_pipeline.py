@@ -192,18 +192,68 @@ print(names, probabilities.shape, probabilities.sum(axis=1).round(5))
     assert output.strip() == "['7', '8', '9'] (2, 3) [1. 1.]"
 
 
-def test_every_stage_left_a_finished_run(project):
+def test_every_class_and_every_calibrated_cell_has_its_row(project):
+    rows = project.rows("metrics/per_class.csv")
+    arms = {(s, m) for s in ("low", "printed") for m in ("probe", "l2_sp")}
+    expected = {(*arm, budget, name) for arm in arms for budget in "13" for name in "789"}
+    names = ("source", "method", "labels_per_class", "class")
+    assert {tuple(row[name] for name in names) for row in rows} == expected
+    assert len(rows) == len(expected)
+    # The first repeat of the largest budget is cross-validated, the control's too.
+    calibrated = project.rows("metrics/calibration.csv")
+    cells = {(r["source"], r["method"], r["labels_per_class"], r["repeat"]) for r in calibrated}
+    assert cells == {(*arm, "3", "0") for arm in {("", "scratch"), *arms}}
+    output = project.first[1]
+    assert "with its logits divided by" in output
+
+
+def tracked(project, **tags):
+    """Return the runs with these tags."""
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{project.folder}/mlflow.db")
-    experiment = client.get_experiment_by_name("graft")
-    runs = client.search_runs([experiment.experiment_id])
-    assert {run.info.status for run in runs} == {"FINISHED"}
+    runs = client.search_runs([client.get_experiment_by_name("graft").experiment_id])
+    return [run for run in runs if tags.items() <= run.data.tags.items()]
+
+
+def test_every_stage_left_a_finished_run_below_that_of_the_invocation(project):
+    (invocation,) = tracked(project, **{"graft.kind": "invocation"})
+    assert invocation.info.run_name == "dvc repro"
+    stages = tracked(project, **{"graft.kind": "stage"})
+    assert {run.info.status for run in stages} == {"FINISHED"}
+    assert {run.data.tags["mlflow.parentRunId"] for run in stages} == {invocation.info.run_id}
     arms = {
-        (r.data.tags["stage"], r.data.tags.get("source"), r.data.tags.get("method")) for r in runs
+        (r.data.tags["stage"], r.data.tags.get("source"), r.data.tags.get("method")) for r in stages
     }
     assert ("finetune", "printed", "l2_sp") in arms
-    assert len(runs) == len(arms) == len(STAGES) - 1  # `check` records nothing
+    assert len(stages) == len(arms) == len(STAGES)
+    assert list((project.folder / "mlflow.spool").rglob("*.jsonl")) == []
+
+
+def test_every_cell_has_its_run_below_that_of_its_stage(project):
+    stages = {run.info.run_id: run for run in tracked(project, **{"graft.kind": "stage"})}
+    cells = tracked(project, **{"graft.kind": "cell"})
+    assert len(cells) == 5 * 4
+    for cell in cells:
+        stage = stages[cell.data.tags["mlflow.parentRunId"]]
+        assert cell.data.params["method"] == stage.data.tags["method"]
+        assert {"labels_per_class", "repeat"} <= cell.data.params.keys()
+
+
+def record(project):
+    script = "from graft.cli import main; main(['record'])"
+    return project.run(sys.executable, "-c", script).stdout
+
+
+def test_the_runs_are_those_of_dvc_lock(project):
+    output = record(project)
+    assert output == "Each of the 12 stages of dvc.lock has its run in MLflow.\n"
+    runs = len(tracked(project))
+    (invocation,) = tracked(project, **{"graft.kind": "invocation"})
+    assert invocation.info.status == "FINISHED"
+    assert record(project) == ("dvc.lock is on record.\n")
+    assert len(tracked(project)) == runs
+    assert project.run("git", "status", "--porcelain", "mlflow.spool").stdout == ""
 
 
 def test_nothing_runs_the_second_time_and_the_lock_is_the_same_when_forced(project):
@@ -338,6 +388,34 @@ def test_what_is_no_longer_named_is_not_evaluated(project):
     assert project.repro()[0] == {"check", "evaluate"}
     assert not (project.folder / "models/finetuned/low/l2_sp").exists()
     assert {row["method"] for row in project.rows("metrics/cells.csv")} == {"scratch", "probe"}
+
+
+def test_every_arm_is_tuned_inside_the_labels_of_each_cell(project):
+    project.change("{name: probe}", "{name: probe}\n    grid: {c: [0.1, 1, 10]}")
+    project.change("scratch: {}", "scratch: {grid: {learning_rate: [0.1, 0.01, 0.001]}}")
+    output = project.run("dvc", "repro", "scratch", "finetune@low-probe").stdout
+    for path, arm, name in (
+        ("scratch", "scratch", "learning_rate"),
+        ("low/probe", "low probe", "c"),
+    ):
+        line = f"{arm}: 2 of 4 cells tuned over 3 combinations; at 1 labels per class the defaults"
+        assert line in output
+        study = json.loads(project.read(f"metrics/finetune/{path}.json"))
+        assert [len(combination) for combination in study["grid"]] == [1, 1, 1]
+        assert [row["tuning"]["folds"] for row in study["cells"]] == [0, 0, 3, 3]
+        for row in study["cells"][2:]:
+            assert row["chosen"] == study["grid"][row["tuning"]["best"]]
+            assert list(row["chosen"]) == [name]
+        assert study["cross_validation"]["combinations"] == 3
+
+
+def test_arms_that_were_tuned_unequally_are_not_compared(project):
+    result = project.run(sys.executable, "-m", "stages.evaluate", check=False)
+    assert result.returncode == 2
+    start = "graft: the arms were tuned over grids of unequal size (scratch 3, low probe 3, "
+    assert result.stderr.startswith(start)
+    assert "printed probe none" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 TYPOS = {
