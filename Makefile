@@ -26,6 +26,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 .PHONY: repro
 repro: install ## Run the pipeline: whatever changed, from the data to the answer
 	dvc repro
+	graft record
 
 .PHONY: test
 test: lint ## Check style and types, then run the tests

@@ -5,13 +5,16 @@ whole or absent. Equal contents give equal bytes: no times, no addresses, no dic
 """
 
 import csv
+import errno
 import hashlib
 import io
 import json
+import math
 import mmap
 import os
 import shutil
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from graft import model_files
 from graft.errors import GraftError
 
 if TYPE_CHECKING:
@@ -29,33 +33,110 @@ if TYPE_CHECKING:
 # Smaller arrays may lie in memory whole.
 _LARGE = 16 << 20
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
+_DISK_REFUSES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+
+# What Keras raises on a model whose parts do not fit together.
+_KERAS_REFUSES = (
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    NotImplementedError,
+    OverflowError,
+    RecursionError,
+    OSError,
+    zipfile.BadZipFile,
+    UserWarning,
+)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside `path`; rename it to `path` when the block succeeds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Yield a temporary name beside `path`; rename it to `path` when the block succeeds.
+
+    The name is always the same, so that the next run replaces what a killed one has left, and
+    ends in ``.partial``, which git and DVC ignore.
+
+    Raises
+    ------
+    GraftError
+        When the disk is full, or does not let itself be written.
+    """
     temporary = path.with_name(f".{path.name}.partial")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _written(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `path`; it takes the place of `path` on success."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    """Yield an empty folder beside `path`; it takes the place of `path` on success.
+
+    Its name is as that of `replacing`, and so are the errors.
+    """
+    temporary = path.with_name(f".{path.name}.partial")
+    old = path.with_name(f".{path.name}.old.partial")
+    with _written(path, only=False):
+        for left_by_a_kill in (temporary, old):
+            if left_by_a_kill.exists():
+                shutil.rmtree(left_by_a_kill)
+        temporary.mkdir(parents=True)
+        try:
+            yield temporary
+            # Removing takes a while: a kill meanwhile must not leave half a folder at `path`.
+            if path.exists():
+                path.replace(old)
+            temporary.replace(path)
+        finally:
+            for folder in (temporary, old):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def workspace(path: Path) -> Iterator[Path]:
+    """Yield an empty folder at `path`, and remove it when the block ends.
+
+    A name that ends in ``.partial`` is ignored by git and DVC. What a killed run left there is
+    removed first.
+    """
+    if path.exists():
+        shutil.rmtree(path)
+    with _written(path):
+        path.mkdir(parents=True)
     try:
-        yield temporary
-        temporary.chmod(0o755)
-        if path.exists():
-            shutil.rmtree(path)
-        temporary.replace(path)
+        yield path
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def _written(path: Path, *, only: bool = True) -> Iterator[None]:
+    """Turn what the disk refuses while `path` is written into a `GraftError` that names it.
+
+    Parameters
+    ----------
+    only
+        Whether nothing else happens meanwhile that an error without a file's name could be of.
+    """
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error.filename, str):
+            ours = Path(error.filename).absolute().is_relative_to(path.parent.absolute())
+        else:
+            ours = only or error.errno in _DISK_REFUSES
+        if not ours:
+            raise
+        cause = error.strerror or str(error).splitlines()[0]
+        raise GraftError(
+            f"{path} cannot be written: {cause}; make room or give leave to write there, "
+            "and run again"
+        ) from None
 
 
 def save_text(path: Path, text: str) -> None:
@@ -75,7 +156,7 @@ def load_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise GraftError(f"{path} is missing; `dvc repro` makes it") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise GraftError(f"{path} is not valid JSON ({error}); `dvc repro` remakes it") from None
 
 
@@ -91,7 +172,7 @@ def save_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]
 def save_array(path: Path, array: npt.NDArray[Any]) -> None:
     """Write one array as .npy."""
     with replacing(path) as temporary, temporary.open("wb") as file:
-        np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+        np.save(file, np.asarray(array, order="C"), allow_pickle=False)
 
 
 class MappedArray(np.memmap[Any, Any]):
@@ -140,24 +221,36 @@ def save_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, array in arrays.items():
             buffer = io.BytesIO()
-            np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
+            np.save(buffer, np.asarray(array, order="C"), allow_pickle=False)
             archive.writestr(zipfile.ZipInfo(f"{name}.npy", _ZIP_EPOCH), buffer.getvalue())
 
 
 def load_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Read every array of a .npz file into memory; object arrays are refused."""
+    """Read every array of an uncompressed .npz file into memory; object arrays are refused."""
     try:
         with zipfile.ZipFile(path) as archive:
+            if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
+                raise ValueError("its arrays are compressed")
             return {
-                name.removesuffix(".npy"): np.lib.format.read_array(
-                    io.BytesIO(archive.read(name)), allow_pickle=False
-                )
-                for name in archive.namelist()
+                name.removesuffix(".npy"): _array(archive.read(name)) for name in archive.namelist()
             }
     except FileNotFoundError:
         raise GraftError(f"{path} is missing; `dvc repro` makes it") from None
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except model_files.BROKEN_ZIP as error:
         raise GraftError(f"{path} is no usable .npz file ({error}); remake it") from None
+
+
+def _array(content: bytes) -> npt.NDArray[Any]:
+    file = io.BytesIO(content)
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError("expected .npy 1.0")
+    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    # NumPy makes room for what the header declares before it reads.
+    if math.prod(shape) * dtype.itemsize > len(content):
+        raise ValueError(f"cut short: expected shape {shape}")
+    file.seek(0)
+    array: npt.NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+    return array
 
 
 def array_sha256(array: npt.NDArray[Any], rows: int = 4096) -> str:
@@ -192,31 +285,43 @@ def save_model(path: Path, model: "keras.Model", class_names: Sequence[str]) -> 
 
 
 def load_model(path: Path) -> "keras.Model":
-    """Load a .keras file without running any code that it may contain."""
-    if not path.is_file():
-        raise GraftError(f"{path} is missing; `dvc repro` makes it")
+    """Load a .keras file without running any code that it may contain.
+
+    Raises
+    ------
+    GraftError
+        When it is missing, broken, or holds what graft's networks do not consist of.
+    """
+    model_files.check(path)
     import keras
+    import tensorflow as tf
 
     try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
+        with warnings.catch_warnings():
+            # Keras warns of weights that it did not find, and goes on with random ones.
+            warnings.simplefilter("error", UserWarning)
+            model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except (*_KERAS_REFUSES, tf.errors.OpError) as error:
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise GraftError(f"{path} is no usable Keras model: {first_line}") from None
+    model_files.check_activations(path, model)
+    return model
 
 
 def load_class_names(path: Path) -> tuple[str, ...]:
     """Read the names of the classes from a .keras file, without importing Keras."""
+    with model_files.opened(path) as archive:
+        content = archive.read(model_files.METADATA)
     try:
-        with zipfile.ZipFile(path) as archive:
-            metadata = json.loads(archive.read("metadata.json"))
-        return tuple(str(name) for name in metadata["class_names"])
-    except FileNotFoundError:
-        raise GraftError(f"{path} is missing; `dvc repro` makes it") from None
-    except (KeyError, TypeError, ValueError, OSError, zipfile.BadZipFile):
+        names = json.loads(content)["class_names"]
+    except (KeyError, TypeError, ValueError, RecursionError):
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise GraftError(
             f"{path} is no model of graft's: expected a .keras file whose metadata.json "
             "names its classes; `dvc repro` writes one"
-        ) from None
+        )
+    return tuple(names)
 
 
 def _canonical(value: object) -> bytes:

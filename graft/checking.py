@@ -43,6 +43,7 @@ def overview(given: Params) -> str:
         ("network", given.network.name),
         ("methods", f"{_listed(given.finetune.methods)}, and scratch as the control"),
         ("cells to train", _cells(given)),
+        *_tuning(given),
         *_unused(given),
     ]
     width = max(len(name) for name, _ in rows)
@@ -55,6 +56,14 @@ def _cells(given: Params) -> str:
     total = (sources * methods + 1) * budgets * repeats
     arms = f"{_count(sources, 'source')} x {_count(methods, 'method')} + the control"
     return f"{total:,} = ({arms}) x {_count(budgets, 'budget')} x {_count(repeats, 'repeat')}"
+
+
+def _tuning(given: Params) -> Iterator[tuple[str, str]]:
+    """Yield a row on the grids, where the arms have some: they are of one size."""
+    size, folds = len(given.scratch.combinations), given.finetune.folds
+    if size:
+        combinations = _count(size, "combination")
+        yield "tuning", f"{combinations} for each arm, in up to {folds} folds of each cell"
 
 
 def _described(task: Task) -> str:

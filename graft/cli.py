@@ -1,4 +1,4 @@
-"""The command line: `graft check`, `graft rank` and `graft predict`."""
+"""The command line: `graft check`, `graft rank`, `graft predict` and `graft record`."""
 
 import io
 import sys
@@ -184,6 +184,35 @@ def predict(
         _write(pieces, sys.stdout)
     if faults:
         raise GraftError(f"{len(faults):,} of {len(files):,} files could not be answered")
+
+
+@main.command()
+def record() -> None:
+    """See that every stage of dvc.lock has its run in MLflow.
+
+    `make repro` does it after `dvc repro`. What DVC restored from its cache, or found unchanged,
+    is linked to the run that made it; what someone else made gets a run of what dvc.lock and the
+    metrics say. Runs that could not be brought to the server are brought there now. Doing it
+    twice changes nothing.
+
+    Example: dvc repro && graft record
+    """
+    from graft.recording.note import is_noted
+    from graft.tracking.spool import Spool
+
+    spool = Spool.here()
+    if is_noted(spool):
+        click.echo("dvc.lock is on record.")
+        return
+    from graft.recording.locked import record_locked
+    from graft.tracking.stage_run import may_be_unreachable
+
+    try:
+        click.echo(str(record_locked(spool)))
+    except GraftError as error:
+        if spool.database or not may_be_unreachable():
+            raise
+        print(f"graft: {error}; the runs stay in {spool.folder}", file=sys.stderr)
 
 
 def _answered(

@@ -11,10 +11,12 @@ from pydantic import Field
 from graft.datasets.prepared import Split
 from graft.errors import GraftError
 from graft.finetuning import Cell
+from graft.grids import unequal
 from graft.labels import Budget
 from graft.networks.base import Network, Weights
 from graft.scores.comparison import Comparison
 from graft.scores.registry import score_cell
+from graft.scores.temperature import scaled
 from graft.settings import Settings
 
 CELL_COLUMNS = (
@@ -28,6 +30,19 @@ CELL_COLUMNS = (
     "log_loss",
     "ece",
     "steps",
+)
+
+
+CALIBRATION_COLUMNS = (
+    "source",
+    "method",
+    "labels_per_class",
+    "repeat",
+    "temperature",
+    "log_loss",
+    "log_loss_scaled",
+    "ece",
+    "ece_scaled",
 )
 
 
@@ -61,17 +76,26 @@ class Arm:
 
     Attributes
     ----------
+    combinations
+        Size of the grid that its cells were tuned over; 0 without one.
     correct
         By budget, (repeats, test examples): whether the prediction was right.
+    steps
+        By budget: of gradient descent, in each cell.
     rows
         One row of cells.csv per cell.
+    calibration
+        One row of calibration.csv per cell that has a temperature.
     """
 
     source: str
     method: str
     cross_validation: Mapping[str, Any] | None = None
+    combinations: int = 0
     correct: dict[Budget, npt.NDArray[np.bool_]] = field(default_factory=dict)
+    steps: dict[Budget, int] = field(default_factory=dict)
     rows: list[tuple[object, ...]] = field(default_factory=list)
+    calibration: list[tuple[object, ...]] = field(default_factory=list)
 
     @property
     def label(self) -> str:
@@ -79,10 +103,40 @@ class Arm:
         return f"{self.source} {self.method}".strip()
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What fine-tuning left of one cell.
+
+    Attributes
+    ----------
+    weights
+        The tensors that it trained.
+    steps
+        Of gradient descent.
+    temperature
+        Fitted inside the cell's labels; None where there were too few.
+    """
+
+    cell: Cell
+    weights: Weights
+    steps: int
+    temperature: float | None = None
+
+
+def check_tuning_effort(arms: Sequence[Arm]) -> None:
+    """Raise a GraftError where some arms were tuned harder than others.
+
+    graft.params checks the same beforehand; DVC, though, runs a stage whose own parameters
+    changed and looks at no others.
+    """
+    if message := unequal({arm.label: arm.combinations for arm in arms}):
+        raise GraftError(f"the arms were tuned over {message}")
+
+
 def evaluate_arm(
     arm: Arm,
     network: Network,
-    trained: Iterator[tuple[Cell, Weights, int]],
+    trained: Iterator[Trained],
     test: Split,
 ) -> None:
     """Predict the test split with every cell of `arm` and note what it scored.
@@ -91,18 +145,22 @@ def evaluate_arm(
     ----------
     network
         The network at theta_0; each cell changes what its method trained.
-    trained
-        Each cell, the tensors that it trained, and its steps.
     """
     initial = network.weights()
     correct: dict[Budget, list[npt.NDArray[np.bool_]]] = {}
     labels = np.asarray(test.labels)
-    for cell, weights, steps in trained:
-        network.assign({**initial, **weights})
+    for each in trained:
+        cell = each.cell
+        network.assign({**initial, **each.weights})
         probabilities = network.probabilities(test.inputs)
         scores = score_cell(probabilities, labels)
         key = (arm.source, arm.method, cell.labels_per_class, cell.repeat)
-        arm.rows.append((*key, *scores.values(), steps))
+        arm.rows.append((*key, *scores.values(), each.steps))
+        arm.steps[cell.labels_per_class] = each.steps
+        if each.temperature is not None:
+            after = score_cell(scaled(probabilities, each.temperature), labels)
+            pairs = [value[name] for name in ("log_loss", "ece") for value in (scores, after)]
+            arm.calibration.append((*key, each.temperature, *pairs))
         right = probabilities.argmax(axis=1) == labels
         correct.setdefault(cell.labels_per_class, []).append(right)
     network.assign(initial)
@@ -113,7 +171,9 @@ def choose(arms: Sequence[Arm], method: str) -> tuple[Arm, str]:
     """Return the arm that the headline speaks of, and why it.
 
     The best by cross-validation inside the labels of the largest budget: highest accuracy,
-    then lowest log loss, then the order of params.yaml. The test split has no say.
+    then lowest log loss, then the order of params.yaml. The test split has no say. Where the
+    arms were tuned, that is the estimate of what was chosen: a little too high, for each arm
+    alike, as their grids have one size.
 
     Parameters
     ----------
@@ -130,9 +190,10 @@ def choose(arms: Sequence[Arm], method: str) -> tuple[Arm, str]:
         )
     best = max(candidates, key=_merit)
     validation = best.cross_validation or {}
+    tuned = ", flattered by tuning on the same folds" if validation.get("combinations") else ""
     return best, (
         f"the best of {len(candidates)} by {validation['folds']}-fold cross-validation inside "
-        f"the labels of the largest budget ({100 * validation['accuracy']:.0f} % there)"
+        f"the labels of the largest budget ({100 * validation['accuracy']:.0f} % there{tuned})"
     )
 
 

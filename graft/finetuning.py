@@ -1,7 +1,10 @@
-"""Fine-tuning of every cell of one method: (label budget, repeat), and its folds."""
+"""Fine-tuning of every cell of one method: (label budget, repeat)."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -9,15 +12,18 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
+from graft.artifacts import array_sha256
 from graft.averaging import averaged
+from graft.checkpoints import Checkpoint
 from graft.compute import Precision
+from graft.errors import GraftError
+from graft.grids import Values
 from graft.head import solve_head
-from graft.labels import Budget, folds, labelled
+from graft.labels import Budget, labelled
 from graft.methods import Method
 from graft.networks.base import HEAD, Network, Weights
 from graft.penalties.base import Arrays, Evidence, SourceTask
 from graft.settings import Identifier, Settings, fault
-from graft.strategies.base import Phase
 from graft.streams import generator
 from graft.training import Curve, Recipe, TrainingLoop
 
@@ -61,6 +67,43 @@ def cells(budgets: Sequence[Budget], repeats: int) -> Iterator[Cell]:
 
 
 @dataclass(frozen=True)
+class Tuning:
+    """How the values of one cell were chosen from its method's grid.
+
+    Attributes
+    ----------
+    chosen
+        Values by the names of the grid.
+    reason
+        Why the method's own values stand; None where cross-validation chose.
+    folds
+        Of the cross-validation.
+    scores
+        Out-of-fold accuracy and log loss of each combination, in the order of the grid; None
+        where training diverged.
+    best
+        Place of the chosen combination among them.
+    temperature
+        What suits the out-of-fold probabilities of the chosen combination, where it is known.
+    """
+
+    chosen: Values
+    reason: str | None = None
+    folds: int = 0
+    scores: Sequence[tuple[float, float] | None] = ()
+    best: int | None = None
+    temperature: float | None = None
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What the metrics say of it."""
+        if self.reason:
+            return {"folds": 0, "reason": self.reason}
+        scores = [s and {"accuracy": s[0], "log_loss": s[1]} for s in self.scores]
+        return {"folds": self.folds, "best": self.best, "scores": scores}
+
+
+@dataclass(frozen=True)
 class Finetuned:
     """What fine-tuning made of one cell.
 
@@ -72,11 +115,31 @@ class Finetuned:
         Steps of gradient descent; 0 where the head was solved and nothing else trained.
     curve
         (step, mean objective since the last entry).
+    tuning
+        How the method's values were chosen in this cell; None without a grid.
     """
 
     weights: Weights
     steps: int
     curve: Curve
+    tuning: Tuning | None = None
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return all of it as named arrays."""
+        return {
+            "steps": np.array(self.steps),
+            "curve/steps": np.array([step for step, _ in self.curve], np.int64),
+            "curve/objectives": np.array([value for _, value in self.curve], np.float64),
+            **{f"weights/{path}": value for path, value in self.weights.items()},
+        }
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> "Finetuned":
+        """Return what `arrays` was made from, to the bit."""
+        steps, objectives = (arrays[f"curve/{part}"].tolist() for part in ("steps", "objectives"))
+        prefix = "weights/"
+        weights = {p.removeprefix(prefix): a for p, a in arrays.items() if p.startswith(prefix)}
+        return cls(weights, int(arrays["steps"]), list(zip(steps, objectives, strict=True)))
 
 
 class Finetuner:
@@ -92,6 +155,8 @@ class Finetuner:
         Steps and rates, shared by all methods.
     source
         The source task, for a penalty that measures something on it.
+    checkpoint
+        What an interrupted run of the stage had finished; by default nothing.
     precision
         What the body's layers compute in while they train.
     """
@@ -102,22 +167,40 @@ class Finetuner:
         method: Method,
         recipe: Recipe,
         source: SourceTask | None = None,
+        checkpoint: Checkpoint | None = None,
         *,
         precision: Precision = "float32",
     ) -> None:
         self.network = network
         self.method = method
-        self.recipe = (
-            recipe.model_copy(update={"learning_rate": method.learning_rate})
-            if method.learning_rate
-            else recipe
-        )
+        self.checkpoint = checkpoint or Checkpoint()
+        self.recipe = recipe
         self._precision = precision
         self._initial = network.weights()
         self._source_task = source
         self._theta_0 = network.copy() if method.penalty else None
         self._measured: Arrays | None = None
-        self._phases = _phases(method, network)
+        self._alike: Finetuner | None = None
+        _check_head(method, network)
+
+    def variants(self, methods: Iterable[Method]) -> "list[Finetuner]":
+        """Return one per method, of the same network, recipe and theta_0.
+
+        Methods that differ in their learning rate alone share the compiled steps, and what
+        their penalty measures.
+        """
+        first: dict[Method, Finetuner] = {}
+        result = []
+        for method in methods:
+            twin = copy(self)
+            twin.__dict__.pop("_loop", None)
+            twin.__dict__.pop("trained", None)
+            twin.method, twin._measured = method, None
+            rateless = method.model_copy(update={"learning_rate": None})
+            alike = first.setdefault(rateless, twin)
+            twin._alike = None if alike is twin else alike
+            result.append(twin)
+        return result
 
     @cached_property
     def trained(self) -> frozenset[str]:
@@ -154,13 +237,13 @@ class Finetuner:
         on_steps
             Called with the number of steps done.
         """
-        before = {**self._initial, **(start or {})}
-        self.network.assign(before)
+        before = self._begin(start)
         theta_0 = self._prepare(inputs, labels, features)
         curve: Curve = []
         if self._loop:
             measured = self._measure(inputs, labels)
-            curve = self._loop.fit(inputs, labels, rng, on_steps, measured)
+            rate = self.method.learning_rate
+            curve = self._loop.fit(inputs, labels, rng, on_steps, measured, learning_rate=rate)
         if self.method.wise_ft is not None:
             ended = {path: self.network.tensors[path].numpy() for path in sorted(self.trained)}
             self.network.assign(averaged(theta_0, ended, self.method.wise_ft))
@@ -168,6 +251,16 @@ class Finetuner:
         _check_frozen(before, after, self.trained)
         weights = {path: after[path] for path in after if path in self.trained}
         return Finetuned(weights, self.recipe.steps if self._loop else 0, curve)
+
+    def adopt(self, finetuned: Finetuned, start: Weights | None = None) -> None:
+        """Leave the network as `train` did, from the same `start`."""
+        self._begin(start)
+        self.network.assign(finetuned.weights)
+
+    def _begin(self, start: Weights | None) -> Weights:
+        before = {**self._initial, **(start or {})}
+        self.network.assign(before)
+        return before
 
     def _prepare(
         self,
@@ -197,6 +290,8 @@ class Finetuner:
 
     def _measure(self, inputs: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Arrays:
         """Return what the penalty measures: anew for each cell, or once for all of them."""
+        if self._alike is not None:
+            return self._alike._measure(inputs, labels)
         penalty = self.method.penalty
         if penalty is None or self._theta_0 is None or penalty.measures == "nothing":
             return {}
@@ -209,11 +304,14 @@ class Finetuner:
 
     @cached_property
     def _loop(self) -> TrainingLoop | None:
-        if not self._phases:
+        if self._alike is not None:
+            return self._alike._loop
+        phases = self.method.phases(self.network.blocks)
+        if not phases:
             return None
         return TrainingLoop(
             self.network,
-            self._phases,
+            phases,
             self.recipe,
             self.method.penalty,
             self._theta_0,
@@ -243,7 +341,47 @@ class Labelled:
         rng: np.random.Generator,
         start: Weights | None = None,
     ) -> Finetuned:
-        """Fine-tune on the examples in `rows`."""
+        """Fine-tune on the examples in `rows`, unless an interrupted run has done so.
+
+        The network is left with the trained weights.
+        """
+        name = f"cell-{_work(finetuner, rows, rng, start)}"
+        found = finetuner.checkpoint.read(name)
+        if found is not None:
+            finetuned = Finetuned.of(found)
+            finetuner.adopt(finetuned, start)
+            return finetuned
+        finetuned = self._train(finetuner, rows, rng, start)
+        finetuner.checkpoint.write(name, finetuned.arrays())
+        return finetuned
+
+    def held_out(
+        self,
+        finetuner: Finetuner,
+        rows: npt.NDArray[np.intp],
+        held: npt.NDArray[np.intp],
+        rng: np.random.Generator,
+        start: Weights | None = None,
+    ) -> npt.NDArray[Any]:
+        """Fine-tune on the examples in `rows`; return the class probabilities of those in `held`.
+
+        An interrupted run leaves the probabilities alone, (n, classes): there can be many folds.
+        """
+
+        def predicted() -> dict[str, npt.NDArray[Any]]:
+            self._train(finetuner, rows, rng, start)
+            return {"probabilities": finetuner.network.probabilities(self.inputs[held])}
+
+        name = f"held-out-{_work(finetuner, rows, rng, start, held)}"
+        return finetuner.checkpoint.remembered(name, predicted)["probabilities"]
+
+    def _train(
+        self,
+        finetuner: Finetuner,
+        rows: npt.NDArray[np.intp],
+        rng: np.random.Generator,
+        start: Weights | None,
+    ) -> Finetuned:
         features = None if self.features is None else self.features[rows]
         return finetuner.train(
             self.inputs_of(rows), self.labels[rows], rng, start=start, features=features
@@ -263,6 +401,7 @@ def finetune_cells(
     *,
     seed: int,
     starts: Sequence[Weights] | None = None,
+    tune: Callable[[Cell], tuple[Finetuner, Tuning]] | None = None,
 ) -> Iterator[tuple[Cell, Finetuned, float]]:
     """Yield every cell, what became of it, and its accuracy on its own labels.
 
@@ -273,64 +412,48 @@ def finetune_cells(
     ----------
     starts
         One set of initial weights per repeat, for the control.
+    tune
+        What chooses the values of a cell beforehand, for a method with a grid.
     """
     for cell in cells(budgets, repeats):
         rows = labelled(labelled_examples.ranks[cell.repeat], cell.labels_per_class)
         rng = generator(seed, "order", cell.name)
         start = starts[cell.repeat] if starts else None
-        finetuned = labelled_examples.train(finetuner, rows, rng, start)
-        predicted = finetuner.network.probabilities(labelled_examples.inputs_of(rows)).argmax(
-            axis=1
+        by, tuning = tune(cell) if tune else (finetuner, None)
+        finetuned = replace(labelled_examples.train(by, rows, rng, start), tuning=tuning)
+        inputs, labels = labelled_examples.inputs_of(rows), labelled_examples.labels[rows]
+        predicted = finetuner.network.probabilities(inputs).argmax(axis=1)
+        yield cell, finetuned, float(np.mean(predicted == labels))
+
+
+def _check_head(method: Method, network: Network) -> None:
+    """Refuse to leave a head as it is that is not the source's."""
+    settled = method.strategy.solved_head is not None or method.wise_ft is not None
+    trains = any(HEAD in phase.rates for phase in method.strategy.phases(network.blocks))
+    if not (settled or trains or network.tensors[f"{HEAD}/kernel"].numpy().any()):
+        raise GraftError(
+            f"strategy {method.strategy.name!r} leaves the head as it is, and this one is new: "
+            "the source does not know every class of the target, or transfer.head is new; "
+            "use another strategy, such as probe"
         )
-        yield cell, finetuned, float(np.mean(predicted == labelled_examples.labels[rows]))
 
 
-def cross_validate(
+def _work(
     finetuner: Finetuner,
-    labelled_examples: Labelled,
-    budget: Budget,
-    count: int,
-    *,
-    seed: int,
-) -> dict[str, Any] | None:
-    """Return accuracy and log loss by stratified cross-validation inside one label budget.
-
-    It uses the first repeat's labels, whose model is the one that is exported.
-
-    Returns
-    -------
-    dict or None
-        ``labels_per_class``, ``folds``, ``accuracy`` and ``log_loss``, each the mean over all
-        held-out labels; None where a class has fewer than two labels or `count` is 0.
-    """
-    rows = labelled(labelled_examples.ranks[0], budget)
-    labels = labelled_examples.labels[rows]
-    count = min(count, int(np.bincount(labels).min()))
-    if count < 2:
-        return None
-    fold = folds(labels, count, generator(seed, "folds"))
-    held = np.empty((len(rows), finetuner.network.num_classes))
-    for number in range(count):
-        rng = generator(seed, "order", f"fold {number}")
-        labelled_examples.train(finetuner, rows[fold != number], rng)
-        inputs = labelled_examples.inputs[rows[fold == number]]
-        held[fold == number] = finetuner.network.probabilities(inputs)
-    likelihood = np.clip(held[np.arange(len(rows)), labels], 1e-15, 1)
-    return {
-        "labels_per_class": budget,
-        "folds": count,
-        "accuracy": float(np.mean(held.argmax(axis=1) == labels)),
-        "log_loss": float(-np.mean(np.log(likelihood))),
-    }
-
-
-def _phases(method: Method, network: Network) -> tuple[Phase, ...]:
-    phases = method.strategy.phases(network.blocks)
-    solved = method.strategy.solved_head is not None and method.penalty is None
-    if solved and all(set(phase.rates) <= {HEAD} for phase in phases):
-        # A solved head is at its optimum already: there is nothing to descend.
-        return ()
-    return phases
+    rows: npt.NDArray[np.intp],
+    rng: np.random.Generator,
+    start: Weights | None,
+    held: npt.NDArray[np.intp] | None = None,
+) -> str:
+    """Return the name of a piece of work: a hash of all that sets it apart within its stage."""
+    texts = [
+        finetuner.method.model_dump_json(),
+        finetuner.recipe.model_dump_json(),
+        json.dumps(rng.bit_generator.state),
+        *(f"{path} {array_sha256(value)}" for path, value in (start or {}).items()),
+        *(array_sha256(each) for each in (rows, held) if each is not None),
+    ]
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:32]
 
 
 def _check_frozen(before: Weights, after: Weights, trained: frozenset[str]) -> None:

@@ -32,7 +32,11 @@ def labelled(ranks: npt.NDArray[np.int32], budget: Budget) -> npt.NDArray[np.int
 
 
 def held_out(
-    labels: npt.NDArray[Any], fraction: float, rng: np.random.Generator, keep: int = 1
+    labels: npt.NDArray[Any],
+    fraction: float,
+    rng: np.random.Generator,
+    keep: int = 1,
+    first: npt.NDArray[np.bool_] | None = None,
 ) -> npt.NDArray[np.bool_]:
     """Mark a stratified random share of the examples: at least one per class.
 
@@ -46,12 +50,17 @@ def held_out(
         Draws which ones.
     keep
         So many of each class are left if the class has them beside the one held out.
+    first
+        Examples, (n,), that are held out before any other.
     """
     mask = np.zeros(len(labels), bool)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         count = min(round(fraction * len(members)), len(members) - keep)
-        mask[rng.permutation(members)[: max(count, 1)]] = True
+        drawn = rng.permutation(members)
+        if first is not None:
+            drawn = drawn[np.argsort(~first[drawn], kind="stable")]
+        mask[drawn[: max(count, 1)]] = True
     return mask
 
 

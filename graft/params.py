@@ -4,18 +4,21 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
+from graft.candidates import SourceSection
 from graft.compute import ComputeSection
 from graft.errors import GraftError
 from graft.evaluation import EvaluateSection
 from graft.finetuning import FinetuneSection
+from graft.grids import unequal
 from graft.methods import Method, ScratchSection
 from graft.networks.base import HEAD
 from graft.networks.registry import AnyNetwork
 from graft.sections import read_whole
 from graft.settings import Identifier, Settings, expected, fault
-from graft.sources import SourceSection
 from graft.tasks import TargetTask, Task
+from graft.tracking.stage_run import TrackingSection
 from graft.training import Recipe
 from graft.transferring import TransferSection
 
@@ -38,6 +41,8 @@ class Params(Settings):
     methods: dict[Identifier, Method]
     finetune: FinetuneSection
     evaluate: EvaluateSection
+    # Of no stage, and no result depends on it: dvc.yaml does not declare it.
+    tracking: TrackingSection = TrackingSection()
     compute: ComputeSection
 
     @model_validator(mode="after")
@@ -58,7 +63,16 @@ class Params(Settings):
                     *("methods", name, "strategy"),
                 )
             self._check_method(entry, "methods", name)
+            self._check_grid(entry, "methods", name)
         self._check_method(self.scratch.method, "scratch")
+        self._check_grid(self.scratch.method, "scratch")
+        steps, warmup = self.scratch.steps, self.finetune.training.warmup_steps
+        if steps is not None and warmup > steps:
+            raise fault(
+                f"scratch.steps: received {steps}; expected no fewer than "
+                f"finetune.training.warmup_steps, {warmup}",
+                *("scratch", "steps"),
+            )
         method = self.evaluate.method
         if method != "auto" and method not in self.finetune.methods:
             choices = ["auto", *self.finetune.methods]
@@ -70,7 +84,7 @@ class Params(Settings):
         """Check what a method asks of the network and of the shared recipe."""
         where = ".".join(at)
         try:
-            method.strategy.phases((*self.network.body_blocks, HEAD))
+            method.phases((*self.network.body_blocks, HEAD))
         except GraftError as error:
             raise fault(f"{where}.strategy: {error}", *at, "strategy") from None
         try:
@@ -78,6 +92,41 @@ class Params(Settings):
                 method.penalty.check_batch(self.finetune.training.batch_size)
         except GraftError as error:
             raise fault(f"{where}.penalty: {error}", *at, "penalty") from None
+
+    def _check_grid(self, method: Method, *at: str) -> None:
+        """Check what each combination of a grid asks of the network and of the recipe."""
+        blocks = (*self.network.body_blocks, HEAD)
+        for values in method.combinations:
+            tried = method.with_values(values)
+            try:
+                self._check_method(tried, *at)
+            except PydanticCustomError as error:
+                message = str(error.context and error.context["message"])
+                raise fault(f"{message} (in its grid)", *at, "grid") from None
+            if "learning_rate" in values and not tried.phases(blocks):
+                raise fault(
+                    f"{'.'.join(at)}.grid: learning_rate: {tried.strategy.name!r} without a "
+                    "penalty solves its head and takes no steps; leave it out",
+                    *(*at, "grid", "learning_rate"),
+                )
+
+    @model_validator(mode="after")
+    def _check_tuning_effort(self) -> "Params":
+        arms = {"scratch": len(self.scratch.combinations)}
+        arms |= {f"methods.{m}": len(self.methods[m].combinations) for m in self.finetune.methods}
+        if not any(arms.values()):
+            return self
+        if message := unequal(arms):
+            most = max(arms.values())
+            less_tuned = next(arm for arm, size in arms.items() if size < most)
+            raise fault(message, *less_tuned.split("."))
+        if not self.finetune.folds:
+            raise fault(
+                "finetune.folds: received 0; grids are searched by cross-validation, so set it "
+                "to 2 or more, or take the grids away",
+                *("finetune", "folds"),
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_evaluation(self) -> "Params":

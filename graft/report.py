@@ -1,9 +1,9 @@
 """The answer as a table in the terminal and as the few numbers of evaluate.json."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from graft.evaluation import Arm
+from graft.evaluation import CALIBRATION_COLUMNS, Arm
 from graft.scores.comparison import Comparison
 
 if TYPE_CHECKING:
@@ -24,6 +24,23 @@ def summary(result: Comparison) -> dict[str, object]:
         "transfer_gain_high": result.transfer_gain_high,
         "labels_saved": result.labels_saved,
     }
+
+
+def calibration_line(row: Sequence[Any]) -> str:
+    """Return how well the exported model's probabilities fit, before and after scaling.
+
+    Parameters
+    ----------
+    row
+        Its row of calibration.csv.
+    """
+    temperature, *numbers = row[len(CALIBRATION_COLUMNS) - 5 :]
+    loss, loss_scaled, error, error_scaled = numbers
+    return (
+        f"On the test split its log loss is {loss:.3f} and its calibration error "
+        f"{100 * error:.1f} %; with its logits divided by {temperature:.2f}, fitted inside the "
+        f"labels, they would be {loss_scaled:.3f} and {100 * error_scaled:.1f} %."
+    )
 
 
 def answer_table(

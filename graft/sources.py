@@ -3,24 +3,16 @@
 from typing import Any
 
 import numpy as np
-from pydantic import Field
 
+from graft.checkpoints import Checkpoint
 from graft.compute import Precision
 from graft.datasets.prepared import Split
 from graft.networks.base import Network
 from graft.progress import progress
-from graft.settings import Identifier, Settings
 from graft.strategies.full import Full
 from graft.training import Recipe, TrainingLoop
 
 CURVE_POINTS = 20
-
-
-class SourceSection(Settings):
-    """Which of `sources` are in use, and how much of each is held out from training."""
-
-    candidates: tuple[Identifier, ...] = Field(min_length=1)
-    validation_fraction: float = Field(default=0.1, gt=0, lt=1)
 
 
 def train_source(
@@ -30,11 +22,17 @@ def train_source(
     recipe: Recipe,
     rng: np.random.Generator,
     *,
+    checkpoint: Checkpoint | None = None,
     precision: Precision = "float32",
 ) -> tuple[dict[str, Any], list[tuple[int, float, float]]]:
     """Train every weight of `network`, in place, from its present weights.
 
     Nothing is chosen on the validation split: it is shown, that is all.
+
+    Parameters
+    ----------
+    checkpoint
+        Where the state of the training is saved every so often, and from which it goes on.
 
     Returns
     -------
@@ -43,10 +41,12 @@ def train_source(
         validation accuracy).
     """
     loop = TrainingLoop(network, Full().phases(network.blocks), recipe, precision=precision)
-    shown: dict[int, float] = {}
+    training = (checkpoint or Checkpoint()).training("training")
+    shown = training.noted
     interval = max(1, recipe.steps // CURVE_POINTS)
     with progress("training the source", recipe.steps) as advance:
-        done = 0
+        done = training.step
+        advance(done)
 
         def on_steps(step: int) -> None:
             nonlocal done
@@ -55,7 +55,7 @@ def train_source(
                 shown[step] = _accuracy(network, validation)
             done = step
 
-        losses = loop.fit(train.inputs, train.labels, rng, on_steps)
+        losses = loop.fit(train.inputs, train.labels, rng, on_steps, training=training)
     curve = _averaged(losses, shown)
     metrics = {
         "steps": recipe.steps,

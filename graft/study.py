@@ -1,7 +1,7 @@
 """What a fine-tuning stage leaves behind: weights per cell, metrics and learning curves."""
 
 import shutil
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ from graft.artifacts import (
     save_csv,
     save_json,
 )
+from graft.cross_validation import OutOfFold
 from graft.datasets.prepared import Card, read_split
 from graft.finetuning import Cell, Finetuned, Labelled, cells
+from graft.grids import Values
 from graft.labels import Budget
 from graft.networks.base import Weights
 from graft.progress import progress
@@ -67,9 +69,10 @@ def write_study(  # noqa: PLR0917 - what comes in, then what goes out
     record: Run,
     *,
     arm: dict[str, str],
-    cross_validation: Callable[[], dict[str, Any] | None] | None = None,
-) -> None:
-    """Work through every cell of one arm and write what came of it.
+    cross_validation: Callable[[], OutOfFold | None],
+    grid: Sequence[Values] = (),
+) -> dict[str, Any]:
+    """Work through every cell of one arm, write what came of it, and return the metrics.
 
     Parameters
     ----------
@@ -80,9 +83,12 @@ def write_study(  # noqa: PLR0917 - what comes in, then what goes out
     arm
         Names of the source and the method, for the metrics.
     cross_validation
-        Called after the cells; None for the control.
+        Called after the cells, for the first repeat of the largest budget, unless it was tuned.
+        Its temperature is noted with that cell, whose model is the one to export.
+    grid
+        The combinations among which the cells were tuned.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     curves: dict[Budget, list[list[tuple[int, float]]]] = {}
     total = len(list(cells(card.labels_per_class, card.repeats)))
     with (
@@ -92,21 +98,17 @@ def write_study(  # noqa: PLR0917 - what comes in, then what goes out
         for cell, finetuned, accuracy in results:
             save_arrays(folder / f"{cell.name}.npz", finetuned.weights)
             curves.setdefault(cell.labels_per_class, []).append(finetuned.curve)
-            rows.append(
-                {
-                    "labels_per_class": cell.labels_per_class,
-                    "repeat": cell.repeat,
-                    "steps": finetuned.steps,
-                    "objective": finetuned.curve[-1][1] if finetuned.curve else None,
-                    "train_accuracy": accuracy,
-                }
+            rows.append(_row(cell, finetuned, accuracy))
+            record.cell(
+                {**arm, "labels_per_class": cell.labels_per_class, "repeat": cell.repeat},
+                {"train_accuracy": accuracy, "steps": finetuned.steps},
+                {"objective": finetuned.curve},
             )
             advance(1)
-        summary: dict[str, Any] = {**arm}
-        if cross_validation is not None:
-            summary["cross_validation"] = cross_validation()
-            record.metrics({"cross_validation": summary["cross_validation"] or {}})
-    save_json(metrics, {**summary, "cells": rows})
+        estimate = _estimate(rows, card.labels_per_class[-1], cross_validation)
+    record.metrics({"cross_validation": estimate or {}})
+    study = {**arm, "cross_validation": estimate, **({"grid": grid} if grid else {}), "cells": rows}
+    save_json(metrics, study)
     points = [
         (budget, step, value)
         for budget, repeats in curves.items()
@@ -115,6 +117,51 @@ def write_study(  # noqa: PLR0917 - what comes in, then what goes out
     save_csv(curve, ("labels_per_class", "step", "objective"), points)
     for budget, repeats in curves.items():
         record.curve(f"objective/{budget}_labels", _mean_curve(repeats))
+    return study
+
+
+def _row(cell: Cell, finetuned: Finetuned, accuracy: float) -> dict[str, Any]:
+    """Return what the metrics say of one cell."""
+    row: dict[str, Any] = {
+        "labels_per_class": cell.labels_per_class,
+        "repeat": cell.repeat,
+        "steps": finetuned.steps,
+        "objective": finetuned.curve[-1][1] if finetuned.curve else None,
+        "train_accuracy": accuracy,
+        "temperature": None,
+    }
+    tuning = finetuned.tuning
+    if tuning is not None:
+        row |= {"temperature": tuning.temperature, "chosen": tuning.chosen, "tuning": tuning.record}
+    return row
+
+
+def _estimate(
+    rows: list[dict[str, Any]],
+    budget: Budget,
+    cross_validation: Callable[[], OutOfFold | None],
+) -> dict[str, Any] | None:
+    """Return the estimate by which methods are chosen: of the first repeat of `budget`.
+
+    Where that cell was tuned, it is what was said of the chosen combination then.
+    """
+    exported = next(row for row in rows if row["labels_per_class"] == budget)
+    tuning = exported.get("tuning")
+    if tuning and tuning["folds"]:
+        best = tuning["scores"][tuning["best"]]
+        combinations = len(tuning["scores"])
+        folds = tuning["folds"]
+        return {"labels_per_class": budget, "folds": folds, **best, "combinations": combinations}
+    validation = cross_validation()
+    if validation is None:
+        return None
+    exported["temperature"] = validation.temperature
+    return {
+        "labels_per_class": budget,
+        "folds": validation.folds,
+        "accuracy": validation.accuracy,
+        "log_loss": validation.log_loss,
+    }
 
 
 def _mean_curve(repeats: list[list[tuple[int, float]]]) -> list[tuple[int, float]]:

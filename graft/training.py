@@ -1,7 +1,8 @@
 """The only training loop: steps of gradient descent on L_tgt + R, compiled once per method."""
 
+import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from graft.augmentation import Augmentation
+from graft.checkpoints import Training
 from graft.compute import Precision, computing_in
 from graft.errors import GraftError
 from graft.losses import LOSSES, LossName
@@ -27,6 +29,10 @@ STEPS_PER_CALL = 25
 
 Curve = list[tuple[int, float]]
 NormMode = Literal["frozen", "adapt", "stochastic"]
+
+
+class DivergedError(GraftError):
+    """The objective is no longer a number."""
 
 
 class Recipe(Settings):
@@ -116,6 +122,9 @@ class TrainingLoop:
         rng: np.random.Generator,
         on_steps: Callable[[int], None] | None = None,
         measured: Arrays | None = None,
+        *,
+        training: Training | None = None,
+        learning_rate: float | None = None,
     ) -> Curve:
         """Train from the network's present weights with a fresh optimizer.
 
@@ -129,6 +138,11 @@ class TrainingLoop:
             Called with the number of steps done, every `STEPS_PER_CALL` or fewer steps.
         measured
             What the penalty measured beforehand, of the same shapes each time.
+        training
+            Where the state is saved every so often. An interrupted training of the same inputs,
+            labels and `rng` that it holds is taken up, and ends as it would have ended.
+        learning_rate
+            Instead of the recipe's; the compiled steps are the same.
 
         Returns
         -------
@@ -137,7 +151,7 @@ class TrainingLoop:
 
         Raises
         ------
-        GraftError
+        DivergedError
             When the objective is no longer a number.
         """
         import tensorflow as tf
@@ -151,10 +165,15 @@ class TrainingLoop:
         recipe = self.recipe
         seeds = self._seeds(rng)
         order = example_order(len(inputs), recipe.steps, recipe.batch_size, rng)
-        rate = recipe.learning_rate * rates(recipe.schedule, recipe.steps, recipe.warmup_steps)
+        highest = learning_rate or recipe.learning_rate
+        rate = highest * rates(recipe.schedule, recipe.steps, recipe.warmup_steps)
         one_hot = np.eye(self.network.num_classes, dtype=np.float32)
         curve: Curve = []
+        if training is not None and training.state is not None:
+            curve = self._restore(training.state, rng)
         for start, stop, run_steps in self._calls():
+            if curve and stop <= curve[-1][0]:
+                continue
             chosen = order[start:stop]
             images = recipe.augmentation.apply(inputs[chosen.ravel()], rng)
             images = images.reshape(*chosen.shape, *self.network.input_shape)
@@ -163,7 +182,36 @@ class TrainingLoop:
             curve.append((stop, _finite(float(np.mean(losses.numpy())), stop)))
             if on_steps is not None:
                 on_steps(stop)
+            if training is not None:
+                training.save(stop, lambda: self._state(rng, curve))
         return curve
+
+    def _state(self, rng: np.random.Generator, curve: Curve) -> dict[str, npt.NDArray[Any]]:
+        """Return all that changes from step to step, as arrays by name."""
+        weights = {f"weights/{path}": value for path, value in self.network.weights().items()}
+        optimizers = {name: variable.numpy() for name, variable in self._optimizer_variables()}
+        steps, objectives = zip(*curve, strict=True)
+        return {
+            **weights,
+            **optimizers,
+            "curve/steps": np.array(steps, np.int64),
+            "curve/objectives": np.array(objectives, np.float64),
+            "generator": np.array(json.dumps(rng.bit_generator.state)),
+        }
+
+    def _restore(self, state: Mapping[str, npt.NDArray[Any]], rng: np.random.Generator) -> Curve:
+        """Go back to what `_state` returned."""
+        self.network.assign({path: state[f"weights/{path}"] for path in self.network.tensors})
+        for name, variable in self._optimizer_variables():
+            variable.assign(state[name])
+        rng.bit_generator.state = json.loads(state["generator"].item())
+        steps, objectives = state["curve/steps"], state["curve/objectives"]
+        return list(zip(steps.tolist(), objectives.tolist(), strict=True))
+
+    def _optimizer_variables(self) -> "Iterator[tuple[str, keras.Variable]]":
+        for number, (optimizer, _) in enumerate(self._optimizers):
+            for place, variable in enumerate(optimizer.variables):
+                yield f"optimizer/{number}/{place}", variable
 
     def _seeds(self, rng: np.random.Generator) -> npt.NDArray[np.int32]:
         """Return what StochNorm draws from in each step, (steps, 2)."""
@@ -295,7 +343,7 @@ class TrainingLoop:
 
 def _finite(objective: float, step: int) -> float:
     if not math.isfinite(objective):
-        raise GraftError(
+        raise DivergedError(
             f"training has diverged: the objective is {objective} at step {step}; "
             "lower learning_rate or the penalty's strength, or raise warmup_steps"
         )

@@ -9,14 +9,19 @@ import numpy.typing as npt
 from rich.console import Console
 
 from graft import tracking
+from graft.alone import alone
 from graft.artifacts import load_json, load_model, save_csv, save_json, save_model
+from graft.candidates import SourceSection
 from graft.compute import ComputeSection
 from graft.datasets.prepared import Card, Split, read_split
 from graft.errors import reported
 from graft.evaluation import (
+    CALIBRATION_COLUMNS,
     CELL_COLUMNS,
     Arm,
     EvaluateSection,
+    Trained,
+    check_tuning_effort,
     choose,
     evaluate_arm,
     headline,
@@ -24,15 +29,17 @@ from graft.evaluation import (
 )
 from graft.finetuning import Cell, FinetuneSection
 from graft.labels import Budget
-from graft.networks.base import Network, Weights
+from graft.networks.base import Network
 from graft.progress import progress
-from graft.report import answer_table, summary
+from graft.report import answer_table, calibration_line, summary
 from graft.runtime import start_tensorflow
 from graft.scores.answer import answer
 from graft.scores.comparison import COLUMNS, Comparison, compare, scratch_curve
+from graft.scores.per_class import COLUMNS as CLASS_COLUMNS
+from graft.scores.per_class import ClassGain, class_gains, winners_and_losers
+from graft.scores.same_data import same_data
 from graft.sections import read_declared
 from graft.settings import Settings
-from graft.sources import SourceSection
 from graft.streams import generator
 from graft.study import keep_only, read_weights
 from graft.transferability.agreement import COLUMNS as RANKING_COLUMNS
@@ -42,6 +49,7 @@ from graft.transferability.tables import agreement_table
 
 TARGET = Path("data/prepared/target")
 INITIAL = Path("models/initial")
+SOURCES = Path("metrics/train_source")
 TRANSFER = Path("metrics/transfer")
 FINETUNED = Path("models/finetuned")
 STUDIES = Path("metrics/finetune")
@@ -72,10 +80,13 @@ def main() -> None:
         compared = compare_arms(given, arms, labels)
         chosen, reason = choose(arms[1:], given.evaluate.method)
         result = headline(compared[chosen.label], given.evaluate.headline_budget)
-        write_tables(arms, compared, labels)
+        gains = gains_by_class(given, arms, card, test)
+        write_tables(arms, compared, gains, labels)
         export(chosen, card, test)
         save_json(METRICS / "evaluate.json", summary(result))
-        record.metrics(summary(result))
+        record.headline(summary(result))
+        record.evaluated(CELL_COLUMNS, [row for arm in arms for row in arm.rows])
+        record.model(EXPORTED, card.class_names, test.inputs[:1])
         console = Console(highlight=False)
         console.print(answer_table(arms, compared, given.evaluate.confidence))
         hold_rankings_against_gains(given, arms[1:], result, console)
@@ -88,7 +99,12 @@ def main() -> None:
                 confidence=given.evaluate.confidence,
             )
         )
+        for line in remarks(given, arms[0], chosen, result, gains, card):
+            console.print(line)
         console.print(f"{EXPORTED} holds `{chosen.label}`: {reason}.")
+        for row in chosen.calibration:
+            if row[2:4] == (card.labels_per_class[-1], 0):
+                console.print(calibration_line(row))
         if given.evaluate.fail_on_hurt:
             refuse_hurt(result)
 
@@ -101,14 +117,18 @@ def evaluate_arms(given: Declared, test: Split) -> list[Arm]:
         keep_only(folder, [f"{source}/{method}".strip("/") for source, method in pairs])
     keep_only(INITIAL, sources)
     keep_only(TRANSFER, sources)
-    arms = []
+    keep_only(SOURCES, sources)
+    studies = [load_json(STUDIES / source / f"{method}.json") for source, method in pairs]
+    arms = [
+        Arm(*pair, study.get("cross_validation"), len(study.get("grid", ())))
+        for pair, study in zip(pairs, studies, strict=True)
+    ]
+    check_tuning_effort(arms)
     with progress("evaluating", len(pairs)) as advance:
-        for source, method in pairs:
-            study = load_json(STUDIES / source / f"{method}.json")
-            arm = Arm(source, method, study.get("cross_validation"))
-            network = Network(load_model(INITIAL / f"{source or sources[0]}.keras"))
-            evaluate_arm(arm, network, read_cells(study, FINETUNED / source / method), test)
-            arms.append(arm)
+        for arm, study in zip(arms, studies, strict=True):
+            network = Network(load_model(INITIAL / f"{arm.source or sources[0]}.keras"))
+            models = FINETUNED / arm.source / arm.method
+            evaluate_arm(arm, network, read_cells(study, models), test)
             advance(1)
     return arms
 
@@ -133,20 +153,71 @@ def compare_arms(
     }
 
 
-def read_cells(study: dict[str, Any], models: Path) -> Iterator[tuple[Cell, Weights, int]]:
-    """Yield each cell of an arm with the tensors that it trained and its steps."""
+def gains_by_class(
+    given: Declared, arms: list[Arm], card: Card, test: Split
+) -> dict[tuple[str, Budget], list[ClassGain]]:
+    """Return the gains on each class, by arm and budget."""
+    labels = np.asarray(test.labels)
+    return {
+        (arm.label, budget): class_gains(
+            arm.source,
+            arm.method,
+            budget,
+            arm.correct[budget],
+            arms[0].correct[budget],
+            labels=labels,
+            class_names=card.class_names,
+            seed=given.seed,
+            confidence=given.evaluate.confidence,
+            resamples=given.evaluate.resamples,
+        )
+        for arm in arms[1:]
+        for budget in arm.correct
+    }
+
+
+def remarks(  # noqa: PLR0917 - the whole study has a say
+    given: Declared,
+    scratch: Arm,
+    chosen: Arm,
+    result: Comparison,
+    gains: dict[tuple[str, Budget], list[ClassGain]],
+    card: Card,
+) -> list[str]:
+    """Return what else there is to say of the headline: its control, its classes."""
+    budget = result.labels_per_class
+    control = same_data(
+        result,
+        load_json(SOURCES / f"{chosen.source}.json"),
+        finetuning_steps=chosen.steps[budget],
+        control_steps=scratch.steps[budget],
+        every_label=budget == card.labels_per_class[-1],
+    )
+    classes = winners_and_losers(
+        gains[chosen.label, budget], result.repeats, given.evaluate.confidence
+    )
+    return [line for line in (control, classes) if line]
+
+
+def read_cells(study: dict[str, Any], models: Path) -> Iterator[Trained]:
+    """Yield what fine-tuning left of each cell of an arm."""
     for row in study["cells"]:
         cell = Cell(row["labels_per_class"], row["repeat"])
-        yield cell, read_weights(models, cell), row["steps"]
+        yield Trained(cell, read_weights(models, cell), row["steps"], row["temperature"])
 
 
 def write_tables(
     arms: list[Arm],
     compared: dict[str, list[Comparison]],
+    gains: dict[tuple[str, Budget], list[ClassGain]],
     labels: dict[Budget, float],
 ) -> None:
-    """Write cells.csv, comparison.csv and the curve of accuracy over labels."""
+    """Write the tables of cells, comparisons, classes, calibration and accuracy over labels."""
     save_csv(METRICS / "cells.csv", CELL_COLUMNS, [row for arm in arms for row in arm.rows])
+    calibration = [row for arm in arms for row in arm.calibration]
+    save_csv(METRICS / "calibration.csv", CALIBRATION_COLUMNS, calibration)
+    by_class = [gain.row() for of_classes in gains.values() for gain in of_classes]
+    save_csv(METRICS / "per_class.csv", CLASS_COLUMNS, by_class)
     rows = [comparison.row() for of_arm in compared.values() for comparison in of_arm]
     save_csv(METRICS / "comparison.csv", COLUMNS, rows)
     points = [
@@ -198,5 +269,5 @@ def export(chosen: Arm, card: Card, test: Split) -> None:
 
 
 if __name__ == "__main__":
-    with reported():
+    with reported(), alone("evaluate"):
         main()

@@ -3,12 +3,14 @@
 import sys
 from pathlib import Path
 
-from graft import tracking
+from graft import checkpoints, tracking
+from graft.alone import alone
 from graft.artifacts import load_model
 from graft.compute import ComputeSection, precision_here
+from graft.cross_validation import cross_validate
 from graft.datasets.prepared import Card, read_split
 from graft.errors import reported
-from graft.finetuning import Finetuner, FinetuneSection, cross_validate, finetune_cells
+from graft.finetuning import Finetuner, FinetuneSection, finetune_cells
 from graft.methods import Method
 from graft.networks.base import Network
 from graft.penalties.base import SourceTask
@@ -16,6 +18,7 @@ from graft.runtime import start_tensorflow
 from graft.sections import read_declared
 from graft.settings import Identifier, Settings
 from graft.study import read_labelled, write_study
+from graft.tuning import Tuner, account
 
 TARGET = Path("data/prepared/target")
 INITIAL = Path("models/initial")
@@ -48,19 +51,30 @@ def main(source: str, method: str) -> None:
         "folds": given.finetune.folds,
         "compute": given.compute.chosen(),
     }
-    with tracking.run("finetune", recorded, source=source, method=method) as record:
+    with (
+        tracking.run("finetune", recorded, source=source, method=method) as record,
+        checkpoints.kept("finetune", source=source, method=method) as checkpoint,
+    ):
         finetuner = Finetuner(
             Network(load_model(INITIAL / f"{source}.keras")),
             given.methods[method],
             given.finetune.training,
             read_source(source) if measures_source(given.methods[method]) else None,
+            checkpoint,
             precision=precision_here(given.compute.precision),
         )
         labelled = read_labelled(TARGET / "train", FEATURES / source / "train.npy")
+        grid = finetuner.method.combinations
+        folds = given.finetune.folds
         cells = finetune_cells(
-            finetuner, labelled, card.labels_per_class, card.repeats, seed=given.seed
+            finetuner,
+            labelled,
+            card.labels_per_class,
+            card.repeats,
+            seed=given.seed,
+            tune=Tuner(finetuner, labelled, folds, seed=given.seed) if grid else None,
         )
-        write_study(
+        study = write_study(
             cells,
             card,
             MODELS / source / method,
@@ -72,10 +86,13 @@ def main(source: str, method: str) -> None:
                 finetuner,
                 labelled,
                 card.labels_per_class[-1],
-                given.finetune.folds,
+                folds,
                 seed=given.seed,
             ),
+            grid=grid,
         )
+        if grid:
+            print(f"{source} {method}: {account(grid, study['cells'])}.")
 
 
 def measures_source(method: Method) -> bool:
@@ -96,5 +113,5 @@ def read_source(source: str) -> SourceTask:
 
 
 if __name__ == "__main__":
-    with reported():
+    with reported(), alone("finetune", *sys.argv[1:]):
         main(*sys.argv[1:])

@@ -1,27 +1,46 @@
 """Prepare the data: load every task, check it, split it and draw the label budgets."""
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from graft import params, tracking
-from graft.artifacts import replacing_folder
+from graft import tracking
+from graft.alone import alone
+from graft.artifacts import replacing_folder, workspace
+from graft.candidates import SourceSection
 from graft.datasets.base import Examples
-from graft.datasets.prepared import read_split, row_bytes, write_source, write_target
+from graft.datasets.prepared import (
+    always_labelled,
+    read_split,
+    row_bytes,
+    write_source,
+    write_target,
+)
 from graft.errors import reported
+from graft.sections import read_declared
+from graft.settings import Identifier, Settings
 from graft.streams import generator
-from graft.tasks import Task
+from graft.tasks import TargetTask, Task
 
 RAW = Path("data/raw")
 SOURCES = Path("data/prepared/sources")
 TARGET = Path("data/prepared/target")
+WORKSPACE = Path("data/prepared/.workspace.partial")
+
+
+class Declared(Settings):
+    """The parameters that dvc.yaml declares for this stage."""
+
+    seed: int
+    sources: dict[Identifier, Task]
+    source: SourceSection
+    target: TargetTask
 
 
 def main() -> None:
     """Write data/prepared from `sources`, `target` and data/raw."""
-    given = params.load(Path("params.yaml"))
+    given = read_declared(Path("params.yaml"), Declared)
     recorded = {"seed": given.seed, "source": given.source, "target": given.target}
     with tracking.run("prepare", recorded) as record:
         record.metrics({"target": prepare_target(given)["examples"]})
@@ -29,13 +48,13 @@ def main() -> None:
             record.metrics({source: prepare_source(source, given)["examples"]})
 
 
-def prepare_target(given: params.Params) -> dict[str, Any]:
+def prepare_target(given: Declared) -> dict[str, Any]:
     """Write the target task."""
     task = given.target
-    with tempfile.TemporaryDirectory() as workspace, replacing_folder(TARGET) as folder:
+    with workspace(WORKSPACE) as space, replacing_folder(TARGET) as folder:
         return write_target(
             folder,
-            load(task, Path(workspace), generator(given.seed, "data set of the target")),
+            load(task, space, generator(given.seed, "data set of the target")),
             kind=task.dataset.kind,
             labels_per_class=task.labels_per_class,
             repeats=task.repeats,
@@ -44,26 +63,27 @@ def prepare_target(given: params.Params) -> dict[str, Any]:
         )
 
 
-def prepare_source(source: str, given: params.Params) -> dict[str, Any]:
+def prepare_source(source: str, given: Declared) -> dict[str, Any]:
     """Write one source task, without what the target is tested on."""
     task = given.sources[source]
     tested = frozenset(row_bytes(read_split(TARGET / "test").inputs))
-    with tempfile.TemporaryDirectory() as workspace, replacing_folder(SOURCES / source) as folder:
+    with workspace(WORKSPACE) as space, replacing_folder(SOURCES / source) as folder:
         return write_source(
             folder,
-            load(task, Path(workspace), generator(given.seed, "data set", source)),
+            load(task, space, generator(given.seed, "data set", source)),
             kind=task.dataset.kind,
             validation_fraction=given.source.validation_fraction,
             rng=generator(given.seed, "validation split", source),
             exclude=tested,
+            labelled_by_target=always_labelled(TARGET),
         )
 
 
-def load(task: Task, workspace: Path, rng: np.random.Generator) -> Examples:
+def load(task: Task, space: Path, rng: np.random.Generator) -> Examples:
     """Load a task's data set."""
-    return task.dataset.load(RAW, task.classes, rng, workspace)
+    return task.dataset.load(RAW, task.classes, rng, space)
 
 
 if __name__ == "__main__":
-    with reported():
+    with reported(), alone("prepare"):
         main()

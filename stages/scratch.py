@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
-from graft import tracking
+from graft import checkpoints, tracking
+from graft.alone import alone
 from graft.compute import ComputeSection, precision_here
+from graft.cross_validation import cross_validate
 from graft.datasets.prepared import Card
 from graft.errors import reported
 from graft.finetuning import Finetuner, FinetuneSection, finetune_cells
@@ -14,6 +16,7 @@ from graft.sections import read_declared
 from graft.settings import Settings
 from graft.streams import integer
 from graft.study import read_labelled, write_study
+from graft.tuning import Tuner, account
 
 TARGET = Path("data/prepared/target")
 MODELS = Path("models/finetuned/scratch")
@@ -32,18 +35,23 @@ class Declared(Settings):
 
 
 def main() -> None:
-    """Train every label budget and repeat from random weights."""
+    """Train every cell from random weights, and cross-validate at the largest budget."""
     given = read_declared(Path("params.yaml"), Declared)
     start_tensorflow(given.compute.device)
     card = Card.read(TARGET)
+    recipe = given.scratch.recipe(given.finetune.training)
     recorded = {
         "seed": given.seed,
         "network": given.network,
         "scratch": given.scratch,
-        "training": given.finetune.training,
+        "training": recipe,
+        "folds": given.finetune.folds,
         "compute": given.compute.chosen(),
     }
-    with tracking.run("scratch", recorded, method="scratch") as record:
+    with (
+        tracking.run("scratch", recorded, method="scratch") as record,
+        checkpoints.kept("scratch") as checkpoint,
+    ):
         networks = [
             given.network.build(
                 card.input_shape,
@@ -53,22 +61,50 @@ def main() -> None:
             )
             for repeat in range(card.repeats)
         ]
+        finetuner = Finetuner(
+            networks[0],
+            given.scratch.method,
+            recipe,
+            checkpoint=checkpoint,
+            precision=precision_here(given.compute.precision),
+        )
+        labelled = read_labelled(TARGET / "train")
+        starts = [network.weights() for network in networks]
+        grid = finetuner.method.combinations
+        folds = given.finetune.folds
         cells = finetune_cells(
-            Finetuner(
-                networks[0],
-                given.scratch.method,
-                given.finetune.training,
-                precision=precision_here(given.compute.precision),
-            ),
-            read_labelled(TARGET / "train"),
+            finetuner,
+            labelled,
             card.labels_per_class,
             card.repeats,
             seed=given.seed,
-            starts=[network.weights() for network in networks],
+            starts=starts,
+            tune=Tuner(finetuner, labelled, folds, seed=given.seed, starts=starts)
+            if grid
+            else None,
         )
-        write_study(cells, card, MODELS, METRICS, CURVE, record, arm={"method": "scratch"})
+        study = write_study(
+            cells,
+            card,
+            MODELS,
+            METRICS,
+            CURVE,
+            record,
+            arm={"method": "scratch"},
+            cross_validation=lambda: cross_validate(
+                finetuner,
+                labelled,
+                card.labels_per_class[-1],
+                folds,
+                seed=given.seed,
+                start=starts[0],
+            ),
+            grid=grid,
+        )
+        if grid:
+            print(f"scratch: {account(grid, study['cells'])}.")
 
 
 if __name__ == "__main__":
-    with reported():
+    with reported(), alone("scratch"):
         main()

@@ -3,7 +3,8 @@
 import sys
 from pathlib import Path
 
-from graft import tracking
+from graft import checkpoints, tracking
+from graft.alone import alone
 from graft.artifacts import save_csv, save_json, save_model
 from graft.compute import ComputeSection, precision_here
 from graft.datasets.prepared import Card, read_split
@@ -42,7 +43,10 @@ def main(source: str) -> None:
         "train_source": given.train_source,
         "compute": given.compute.chosen(),
     }
-    with tracking.run("train_source", recorded, source=source) as record:
+    with (
+        tracking.run("train_source", recorded, source=source) as record,
+        checkpoints.kept("train_source", source=source) as checkpoint,
+    ):
         network = given.network.build(
             card.input_shape,
             len(card.class_names),
@@ -55,8 +59,10 @@ def main(source: str) -> None:
             read_split(SOURCES / source / "validation"),
             given.train_source,
             generator(given.seed, "order", source),
+            checkpoint=checkpoint,
             precision=precision_here(given.compute.precision),
         )
+        metrics["train_shared_with_target"] = card.notes["train_shared_with_target"]
         save_model(MODELS / f"{source}.keras", network.model, card.class_names)
         save_json(METRICS / f"{source}.json", metrics)
         save_csv(PLOTS / f"{source}.csv", ("step", "loss", "validation_accuracy"), curve)
@@ -66,5 +72,5 @@ def main(source: str) -> None:
 
 
 if __name__ == "__main__":
-    with reported():
+    with reported(), alone("train_source", *sys.argv[1:]):
         main(*sys.argv[1:])

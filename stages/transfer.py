@@ -8,6 +8,7 @@ import numpy.typing as npt
 from rich.console import Console
 
 from graft import tracking
+from graft.alone import alone
 from graft.artifacts import (
     load_array,
     load_class_names,
@@ -105,5 +106,5 @@ def score(
 
 
 if __name__ == "__main__":
-    with reported():
+    with reported(), alone("transfer", *sys.argv[1:]):
         main(*sys.argv[1:])

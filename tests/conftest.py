@@ -1,16 +1,28 @@
 """What tests share: TensorFlow started as the stages start it, and a task of 24 tiny images."""
 
+import math
 import os
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
+from graft import checkpoints
+from graft.finetuning import Labelled
+from graft.labels import label_ranks
 from graft.runtime import start_tensorflow
 
 # TensorFlow reads these on import: one thread a worker, so that workers do not stand in each
 # other's way.
 for _variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
     os.environ.setdefault(_variable, "1")
+
+# The gate draws the same examples each time. `pytest tests/hostile --hypothesis-profile=campaign`
+# draws others, and ten times as many.
+_drawn = settings(database=None, deadline=None, suppress_health_check=list(HealthCheck))
+settings.register_profile("gate", _drawn, max_examples=100, derandomize=True)
+settings.register_profile("campaign", _drawn, max_examples=1000)
+settings.load_profile("gate")
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +44,12 @@ def images():
 def labels():
     """Eight labels of each of three classes, int32, for `images`."""
     return (np.arange(24) % 3).astype(np.int32)
+
+
+@pytest.fixture(scope="session")
+def task(images, labels):
+    """`images` and `labels` as the target's labelled examples, in two repeats."""
+    return Labelled(images, labels, label_ranks(labels, repeats=2, seed=0))
 
 
 @pytest.fixture
@@ -97,3 +115,58 @@ def two_blocks(tensorflow):
 def two_block_network(two_blocks):
     """A network of `two_blocks` for `images`."""
     return two_blocks.build((8, 8, 1), 3, seed=1)
+
+
+@pytest.fixture
+def always_saved(tmp_path, monkeypatch):
+    """A checkpoint to which a training saves its state as often as it can."""
+    monkeypatch.setattr(checkpoints, "_SECONDS", 0)
+    monkeypatch.setattr(checkpoints, "_SHARE", math.inf)
+    return checkpoints.Checkpoint(tmp_path / "checkpoint")
+
+
+@pytest.fixture
+def no_tracking_settings(monkeypatch):
+    """Forget what the environment says of DVC and MLflow."""
+    for name in (
+        "DVC_ROOT",
+        "DVC_STAGE",
+        "DVC_EXP_NAME",
+        "DVC_EXP_BASELINE_REV",
+        "MLFLOW_TRACKING_URI",
+        "MLFLOW_EXPERIMENT_NAME",
+        "MLFLOW_RUN_ID",
+    ):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def new_store(tmp_path_factory):
+    """Return a database that MLflow has made: making one takes a second."""
+    from graft.recording.store import Store
+    from graft.tracking.spool import Spool
+
+    folder = tmp_path_factory.mktemp("store")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DVC_ROOT", str(folder))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        Store(Spool.here())
+    return (folder / "mlflow.db").read_bytes()
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch, no_tracking_settings, new_store):
+    """Return a working directory with a store in it."""
+    (tmp_path / "mlflow.db").write_bytes(new_store)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def in_process(monkeypatch):
+    """Deliver runs at their end in this process, which has MLflow loaded already."""
+    from graft.recording.__main__ import deliver_once
+    from graft.tracking import stage_run
+
+    monkeypatch.setattr(stage_run, "_start_recorder", lambda spool: None)
+    monkeypatch.setattr(stage_run, "_wait", lambda spool, *_: deliver_once(spool))

@@ -1,6 +1,8 @@
+import contextlib
 import hashlib
 import io
 import json
+import resource
 import subprocess
 import sys
 import zipfile
@@ -128,6 +130,108 @@ def test_a_failure_leaves_the_old_folder(tmp_path):
         write_half(temporary)
     assert [file.name for file in path.iterdir()] == ["old"]
     assert list(tmp_path.iterdir()) == [path]
+
+
+# What a killed run leaves, and what the disk refuses
+
+
+def test_what_a_killed_run_left_is_replaced_and_goes(tmp_path):
+    path = tmp_path / "folder"
+    for name in (".folder.partial", ".folder.old.partial", "folder"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "left").touch()
+    with artifacts.replacing_folder(path) as temporary:
+        assert list(temporary.iterdir()) == []
+        assert (path / "left").exists()
+        (temporary / "new").touch()
+    (tmp_path / ".file.partial").write_text("half")
+    artifacts.save_text(tmp_path / "file", "whole")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
+    assert [file.name for file in path.iterdir()] == ["new"]
+    assert (tmp_path / "file").read_text() == "whole"
+
+
+def test_a_workspace_is_empty_and_goes_in_any_case(tmp_path):
+    path = tmp_path / "a" / ".workspace.partial"
+    path.mkdir(parents=True)
+    (path / "left").touch()
+    with contextlib.suppress(WriterError), artifacts.workspace(path) as space:
+        assert list(space.iterdir()) == []
+        write_half(space)
+    assert list(path.parent.iterdir()) == []
+
+
+def test_temporary_names_are_ignored_by_git_and_dvc():
+    for file in (".gitignore", ".dvcignore"):
+        assert "*.partial" in (ROOT / file).read_text(encoding="utf-8").splitlines()
+
+
+@pytest.fixture
+def full_disk():
+    """Let no file grow beyond 4 kB."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+BIG_WRITERS = {
+    "text": lambda path: artifacts.save_text(path, "a" * 9999),
+    "array": lambda path: artifacts.save_array(path, np.zeros(9999)),
+    "arrays": lambda path: artifacts.save_arrays(path, {"a": np.zeros(9999)}),
+}
+
+
+@pytest.mark.usefixtures("full_disk")
+@pytest.mark.parametrize("write", BIG_WRITERS.values(), ids=BIG_WRITERS)
+def test_a_full_disk_is_told_and_leaves_the_old_file(tmp_path, write):
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(GraftError, match=rf"^{path} cannot be written: .*; make room or give"):
+        write(path)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_disk_that_is_full_while_a_model_is_saved_leaves_the_old_one(
+    tmp_path, small_network, request
+):
+    path = tmp_path / "model.keras"
+    path.write_text("old")
+    request.getfixturevalue("full_disk")
+    with pytest.raises(GraftError, match=rf"^{path} cannot be written: "):
+        artifacts.save_model(path, small_network.model, ("a", "b", "c"))
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_a_disk_that_is_full_while_a_folder_is_filled_leaves_the_old_one(tmp_path):
+    path = tmp_path / "folder"
+    path.mkdir()
+    (path / "old").touch()
+    with (
+        pytest.raises(GraftError, match=rf"^{path} cannot be written: File too large; make room"),
+        artifacts.replacing_folder(path) as temporary,
+    ):
+        (temporary / "new").write_text("a" * 9999)
+    assert [file.name for file in path.iterdir()] == ["old"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+def test_a_place_where_nothing_can_be_written_is_named(tmp_path, write):
+    (tmp_path / "metrics").touch()
+    path = tmp_path / "metrics" / "file"
+    with pytest.raises(GraftError, match=rf"^{path} cannot be written: "):
+        write(path)
+
+
+def test_what_cannot_be_read_while_a_folder_is_filled_is_no_fault_of_writing(tmp_path):
+    for error in (FileNotFoundError(2, "No such file", "/raw/image.png"), ConnectionError("gone")):
+        with pytest.raises(type(error)), artifacts.replacing_folder(tmp_path / "folder"):
+            raise error
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_array_is_hashed_in_c_order_whatever_its_layout():

@@ -80,6 +80,23 @@ def test_a_right_study_is_summed_up(project):
     assert (result.exit_code, result.output) == (0, OVERVIEW)
 
 
+def test_how_hard_each_arm_is_tuned_is_said(project):
+    text = PARAMS.replace(
+        "full: {strategy: {name: full}}\n  probe",
+        """full:
+    strategy: {name: full}
+    grid: {learning_rate: [0.001, 0.01], wise_ft: [0.5, 1]}
+  probe""",
+    )
+    text = text.replace("{name: probe}}", "{name: probe}, grid: {c: [0.1, 1, 10, 100]}}")
+    text = text.replace(
+        "scratch: {}", "scratch: {grid: {learning_rate: [0.001, 0.003, 0.01, 0.1]}}"
+    )
+    (project / "params.yaml").write_text(text)
+    line = "tuning            4 combinations for each arm, in up to 5 folds of each cell\n"
+    assert line in check().output
+
+
 def test_files_can_be_elsewhere(project):
     (project / "params.yaml").rename("study.yaml")
     (project / "data/raw").rename("raw")

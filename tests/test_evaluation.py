@@ -5,7 +5,17 @@ import pytest
 
 from graft.datasets.prepared import Split
 from graft.errors import GraftError
-from graft.evaluation import CELL_COLUMNS, Arm, choose, evaluate_arm, headline, refuse_hurt
+from graft.evaluation import (
+    CALIBRATION_COLUMNS,
+    CELL_COLUMNS,
+    Arm,
+    Trained,
+    check_tuning_effort,
+    choose,
+    evaluate_arm,
+    headline,
+    refuse_hurt,
+)
 from graft.finetuning import Cell
 from graft.scores.comparison import Comparison
 from graft.scores.registry import SCORES
@@ -28,6 +38,26 @@ def test_the_most_accurate_by_cross_validation_is_chosen():
         "the best of 3 by 3-fold cross-validation inside the labels of the largest budget "
         "(70 % there)"
     )
+
+
+def test_of_tuned_arms_it_says_that_the_figure_flatters():
+    arms = [arm("a", "probe", 0.5), arm("a", "full", 0.704)]
+    arms[1].cross_validation["combinations"] = 4
+    assert choose(arms, "auto")[1].endswith("(70 % there, flattered by tuning on the same folds)")
+
+
+def test_arms_that_were_tuned_over_grids_of_one_size_are_compared():
+    check_tuning_effort([Arm("", "scratch"), Arm("a", "full")])
+    check_tuning_effort([Arm("", "scratch", None, 4), Arm("a", "full", None, 4)])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "listed"), [((0, 4), "scratch none, a full 4"), ((4, 2), "scratch 4, a full 2")]
+)
+def test_arms_that_were_tuned_unequally_are_not_compared(sizes, listed):
+    arms = [Arm("", "scratch", None, sizes[0]), Arm("a", "full", None, sizes[1])]
+    with pytest.raises(GraftError, match=rf"tuned over grids of unequal size \({listed}\); give"):
+        check_tuning_effort(arms)
 
 
 def test_the_lower_log_loss_decides_between_equals():
@@ -62,7 +92,7 @@ def test_without_cross_validation_the_first_is_chosen_and_it_says_so():
 
 
 def comparison(budget):
-    return Comparison("a", "full", budget, 3, 0.8, 0.5, 0.3, 0.2, 0.4, "helped", None)
+    return Comparison("a", "full", budget, 3, 0.8, 0.5, 0.3, 0.2, 0.4, "helped", None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -115,9 +145,9 @@ def evaluated():
     network = Bias()
     result = Arm("a", "full")
     trained = [
-        (Cell(1, 0), {"head/bias": np.array([0.25, 0])}, 30),
-        (Cell(1, 1), {"head/bias": np.array([0.75, 0])}, 30),
-        (Cell("all", 0), {"head/bias": np.array([1.0, 0])}, 40),
+        Trained(Cell(1, 0), {"head/bias": np.array([0.25, 0])}, 30),
+        Trained(Cell(1, 1), {"head/bias": np.array([0.75, 0])}, 30),
+        Trained(Cell("all", 0), {"head/bias": np.array([0.8, 0])}, 40, 2.0),
     ]
     evaluate_arm(result, network, iter(trained), test)
     return result, network
@@ -134,6 +164,26 @@ def test_every_cell_has_a_row(evaluated):
     assert [row["balanced_accuracy"] for row in rows] == [0.5, 0.5, 0.5]
     assert rows[0]["log_loss"] == pytest.approx(-(3 * np.log(0.25) + np.log(0.75)) / 4)
     assert {(row["source"], row["method"]) for row in rows} == {("a", "full")}
+
+
+def test_a_cell_with_a_temperature_is_scored_before_and_after_scaling(evaluated):
+    (row,) = [dict(zip(CALIBRATION_COLUMNS, row, strict=True)) for row in evaluated[0].calibration]
+    assert (row["source"], row["method"], row["labels_per_class"], row["repeat"]) == (
+        "a",
+        "full",
+        "all",
+        0,
+    )
+    # 0.8 and 0.2 at temperature 2 are 2/3 and 1/3: the square root of 4 to 1 is 2 to 1.
+    assert row["temperature"] == 2
+    assert row["log_loss"] == pytest.approx(-(3 * np.log(0.8) + np.log(0.2)) / 4)
+    assert row["log_loss_scaled"] == pytest.approx(-(3 * np.log(2 / 3) + np.log(1 / 3)) / 4)
+    assert row["ece"] == pytest.approx(0.8 - 0.75)
+    assert row["ece_scaled"] == pytest.approx(0.75 - 2 / 3)
+
+
+def test_the_steps_are_kept_by_budget(evaluated):
+    assert evaluated[0].steps == {1: 30, "all": 40}
 
 
 def test_what_was_right_is_kept_by_budget_repeat_and_example(evaluated):

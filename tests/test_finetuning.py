@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 
 from graft import finetuning
-from graft.finetuning import Cell, Finetuner, FinetuneSection, Labelled, cells, cross_validate
+from graft.checkpoints import Checkpoint
+from graft.finetuning import Cell, Finetuner, FinetuneSection, cells
 from graft.head import solve_head
-from graft.labels import folds, label_ranks, labelled
+from graft.labels import labelled
 from graft.methods import Method
 from graft.penalties.l2 import L2
 from graft.penalties.l2_sp import L2SP
@@ -25,11 +26,6 @@ def seeded():
 def moved(before, after):
     """Return the paths of the tensors that are not the same to the bit."""
     return {path for path, value in after.items() if value.tobytes() != before[path].tobytes()}
-
-
-@pytest.fixture
-def task(images, labels):
-    return Labelled(images, labels, label_ranks(labels, repeats=2, seed=0))
 
 
 def test_cells_go_from_the_smallest_budget_to_the_largest():
@@ -172,6 +168,32 @@ def test_a_tensor_that_moves_and_should_not_is_a_bug_that_is_told(small_network,
         finetuner.train(images, labels, seeded())
 
 
+# Variants
+
+
+def test_each_variant_trains_as_if_it_were_alone(two_block_network, images, labels):
+    start = two_block_network.weights()
+    own = Method(strategy=Full(), penalty=L2SP(strength=0.1))
+    recipe = RECIPE.model_copy(update={"optimizer": "sgd"})
+    methods = [
+        own.model_copy(update=changed)
+        for changed in (
+            {"learning_rate": 0.1},
+            {"batch_norm": "adapt"},
+            {"learning_rate": 0.02},
+            {"penalty": L2SP(strength=1.0)},
+        )
+    ]
+    variants = Finetuner(two_block_network, own, recipe).variants(methods)
+    among_others = [v.train(images, labels, seeded()) for _ in range(2) for v in variants]
+    for method, first, again in zip(methods, among_others[:4], among_others[4:], strict=True):
+        two_block_network.assign(start)
+        alone = Finetuner(two_block_network, method, recipe).train(images, labels, seeded())
+        assert alone.curve == first.curve == again.curve
+        assert alone.weights.keys() == first.weights.keys()
+        assert moved(alone.weights, first.weights) == moved(first.weights, again.weights) == set()
+
+
 # Every cell
 
 
@@ -212,46 +234,90 @@ def test_a_cell_does_not_depend_on_the_others(small_network, task):
     assert moved(alone.weights, among_others.weights) == set()
 
 
-# Cross-validation
-
-
-def test_cross_validation_is_that_worked_out_fold_by_fold(small_network, task):
-    start = small_network.weights()
-    finetuner = Finetuner(small_network, Method(strategy=Probe()), RECIPE)
-    result = cross_validate(finetuner, task, 4, 3, seed=9)
-
-    small_network.assign(start)
-    rows = labelled(task.ranks[0], 4)
-    features, labels = small_network.features(task.inputs[rows]), task.labels[rows]
-    fold = folds(labels, 3, generator(9, "folds"))
-    right, likelihood = [], []
-    for number in range(3):
-        train, held = fold != number, fold == number
-        kernel, bias = solve_head(features[train], labels[train], 3, 1.0)
-        logits = features[held].astype(np.float64) @ kernel + bias
-        p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-        right += (p.argmax(axis=1) == labels[held]).tolist()
-        likelihood += p[np.arange(len(p)), labels[held]].tolist()
-    assert result == {
-        "labels_per_class": 4,
-        "folds": 3,
-        "accuracy": pytest.approx(np.mean(right)),
-        "log_loss": pytest.approx(-np.mean(np.log(likelihood)), rel=1e-4),
-    }
-
-
-@pytest.mark.parametrize(("budget", "count"), [(1, 5), (4, 0), ("all", 0)], ids=str)
-def test_where_a_class_has_one_label_nothing_is_cross_validated(small_network, task, budget, count):
-    finetuner = Finetuner(small_network, Method(strategy=Probe()), RECIPE)
-    assert cross_validate(finetuner, task, budget, count, seed=0) is None
-
-
-@pytest.mark.parametrize(("budget", "count", "used"), [(2, 5, 2), (4, 5, 4), ("all", 5, 5)])
-def test_there_are_no_more_folds_than_labels_of_a_class(small_network, task, budget, count, used):
-    finetuner = Finetuner(small_network, Method(strategy=Probe()), RECIPE)
-    assert cross_validate(finetuner, task, budget, count, seed=0)["folds"] == used
-
-
 def test_one_fold_is_refused():
     with pytest.raises(ValueError, match="folds: received 1; expected 0"):
         FinetuneSection(methods=["full"], folds=1, training={"steps": 1, "learning_rate": 0.1})
+
+
+# Taking up an interrupted run
+
+
+def run_cells(network, task, method, checkpoint=None, starts=None):
+    """Yield the cells as a stage of its own would: with a network at theta_0."""
+    finetuner = Finetuner(network, method, RECIPE, checkpoint=checkpoint)
+    return finetuning.finetune_cells(finetuner, task, (1, 2), 2, seed=0, starts=starts)
+
+
+def arrays(results):
+    return [(cell, finetuned.arrays(), accuracy) for cell, finetuned, accuracy in results]
+
+
+def same(one, other):
+    for (cell, mine, accuracy), (its_cell, its, its_accuracy) in zip(one, other, strict=True):
+        assert (cell, accuracy) == (its_cell, its_accuracy)
+        assert list(mine) == list(its)
+        assert moved(its, mine) == set()
+    return True
+
+
+@pytest.mark.parametrize("kind", ["probe", "recompute", "scratch"])
+def test_cells_that_an_interrupted_run_finished_are_not_trained_again(
+    two_block_network, task, tmp_path, monkeypatch, kind
+):
+    methods = {
+        "probe": Method(strategy=Probe()),
+        "recompute": Method(strategy=Full(), batch_norm="recompute"),
+        "scratch": Method(strategy=Scratch()),
+    }
+    start = two_block_network.weights()
+    other = {path: value + np.float32(0.01) for path, value in start.items()}
+    starts = [start, other] if kind == "scratch" else None
+    unbroken = arrays(run_cells(two_block_network, task, methods[kind], starts=starts))
+
+    checkpoint = Checkpoint(tmp_path)
+    two_block_network.assign(start)
+    interrupted = run_cells(two_block_network, task, methods[kind], checkpoint, starts)
+    for _ in range(3):
+        next(interrupted)
+    two_block_network.assign(start)
+    trained = []
+    train = Finetuner.train
+
+    def counting(self, inputs, *given, **rest):
+        trained.append(len(inputs))
+        return train(self, inputs, *given, **rest)
+
+    monkeypatch.setattr(Finetuner, "train", counting)
+    assert checkpoint.finished() == 3
+    assert same(
+        arrays(run_cells(two_block_network, task, methods[kind], checkpoint, starts)), unbroken
+    )
+    assert trained == [6]  # two labels of each of three classes: the last cell
+
+
+def test_nothing_of_another_method_recipe_or_seed_is_taken_up(small_network, task, tmp_path):
+    checkpoint = Checkpoint(tmp_path)
+    start = small_network.weights()
+    method = Method(strategy=Full())
+
+    def cell(method=method, recipe=RECIPE, seed=0, rows=6, start=start):
+        finetuner = Finetuner(small_network, method, recipe, checkpoint=checkpoint)
+        rng = np.random.default_rng(seed)
+        return task.train(finetuner, np.arange(rows), rng, start)
+
+    cell()
+    cell()
+    assert checkpoint.finished() == 1
+    other = {**start, "head/bias": start["head/bias"] + 1}
+    differences = [
+        {"method": Method(strategy=Full(), penalty=L2(strength=0.1))},
+        {"method": Method(strategy=Full(), learning_rate=0.02)},
+        {"recipe": RECIPE.model_copy(update={"learning_rate": 0.02})},
+        {"seed": 1},
+        {"rows": 7},
+        {"start": other},
+    ]
+    for number, difference in enumerate(differences):
+        small_network.assign(start)
+        cell(**difference)
+        assert checkpoint.finished() == 2 + number, difference

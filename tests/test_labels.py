@@ -88,3 +88,16 @@ def test_folds_are_drawn():
     assert not np.array_equal(
         folds(LABELS, 3, seeded()), folds(LABELS, 3, np.random.default_rng(2))
     )
+
+
+def test_what_is_to_come_first_is_held_out_before_any_other():
+    labels = np.repeat([0, 1], 10)
+    first = np.arange(20) % 5 == 0
+    few = held_out(labels, 0.1, np.random.default_rng(0), first=first)
+    many = held_out(labels, 0.4, np.random.default_rng(0), first=first)
+    assert few.sum() == 2
+    assert not np.any(few & ~first)
+    assert many.sum() == 8
+    assert np.all(many[first])
+    alike = held_out(labels, 0.4, np.random.default_rng(0), first=np.ones(20, bool))
+    assert np.array_equal(alike, held_out(labels, 0.4, np.random.default_rng(0)))

@@ -93,6 +93,12 @@ def test_the_control_may_have_a_penalty_of_its_own(load):
     assert load(change).scratch.method.penalty.strength == 0.1
 
 
+def test_the_control_may_train_longer(load):
+    given = load(("learning_rate: null", "steps: 12"))
+    assert given.scratch.recipe(given.finetune.training).steps == 12
+    assert load().scratch.recipe(given.finetune.training) == given.finetune.training
+
+
 def test_one_source_and_one_method_need_no_folds(load):
     given = load(("methods: [probe, l2_sp]", "methods: [probe]"), ("folds: 3", "folds: 0"))
     assert given.finetune.folds == 0
@@ -103,12 +109,34 @@ def test_a_named_method_of_one_source_needs_no_folds(load):
     assert given.evaluate.method == "probe"
 
 
+GRIDS = (
+    ("{name: probe}", "{name: probe}\n    grid: {c: [0.1, 1]}"),
+    ("strength: 0.01}", "strength: 0.01}\n    grid: {strength: [0.1, 0.01]}"),
+    ("learning_rate: null", "grid: {learning_rate: [0.1, null]}"),
+)
+
+
+def test_every_arm_may_have_a_grid(load):
+    given = load(*GRIDS)
+    assert given.methods["probe"].combinations == ({"c": 0.1}, {"c": 1})
+    assert given.methods["l2_sp"].combinations == ({"strength": 0.1}, {"strength": 0.01})
+    control = ({"learning_rate": 0.1}, {"learning_rate": None})
+    assert given.scratch.combinations == given.scratch.method.combinations == control
+
+
+def test_a_method_that_is_not_in_use_may_have_a_grid_of_any_size(load):
+    unused = (
+        "{name: full}\n  spare:\n    strategy: {name: full}\n    grid: {wise_ft: [0.2, 0.5, 1]}"
+    )
+    assert len(load(("{name: full}", unused)).methods["spare"].combinations) == 3
+
+
 NETWORKS = "article, resnet, small_cnn"
-STRATEGIES = "full, gradual, layerwise, lp_ft, partial, probe, scratch, surgical"
+STRATEGIES = "full, gradual, layerwise, lp_ft, none, partial, probe, scratch, surgical"
 PENALTIES = "bss, co_tuning, delta, l1, l1_sp, l2, l2_sp, l2_sp_fisher, lwf"
 KEYS_OF_SECTIONS = (
     "compute, evaluate, finetune, methods, network, scratch, seed, source, sources, target, "
-    "train_source, transfer"
+    "tracking, train_source, transfer"
 )
 TWO_SOURCES = (
     "source:\n  candidates: [low]",
@@ -281,6 +309,96 @@ FAULTS = {
         "16: methods.probe.strategy: strategy 'partial': received blocks: 4; the network has 3 "
         "beside its head: block1, block2, block3; lower it",
     ),
+    "an unknown name in a grid": (
+        [("strength: 0.01}", "strength: 0.01}\n    grid: {learning_rate: [0.1], strenth: [0.1]}")],
+        "20: methods.l2_sp: grid: unknown name 'strenth'; expected one of: batch_norm, "
+        "head_strength, learning_rate, scope, strength, wise_ft (did you mean 'strength'?)",
+    ),
+    "a name in the grid of the control that is not its own": (
+        [("learning_rate: null", "grid: {strength: [0.1]}")],
+        "25: scratch: grid: unknown name 'strength'; expected one of: learning_rate",
+    ),
+    "a negative strength in a grid": (
+        [("strength: 0.01}", "strength: 0.01}\n    grid:\n      strength: [0.1, -0.1]")],
+        "21: methods.l2_sp: grid.strength: input should be greater than or equal to 0; "
+        "received -0.1",
+    ),
+    "a wrong type in a grid": (
+        [("{name: probe}", "{name: probe}\n    grid: {c: [one]}")],
+        "17: methods.probe: grid.c: input should be a valid number; received 'one'",
+    ),
+    "a grid with an empty list": (
+        [("{name: probe}", "{name: probe}\n    grid: {c: []}")],
+        "17: methods.probe: grid.c: received []; list at least one value",
+    ),
+    "a grid that is no list": (
+        [("{name: probe}", "{name: probe}\n    grid: {c: 1}")],
+        "17: methods.probe.grid.c: expected a list; received 1",
+    ),
+    "a grid of nothing": (
+        [("{name: probe}", "{name: probe}\n    grid: {}")],
+        "17: methods.probe: grid: received {}; name at least one hyper-parameter",
+    ),
+    "a value twice in a grid": (
+        [("{name: probe}", "{name: probe}\n    grid: {c: [1, 0.5, 1.0]}")],
+        "17: methods.probe: grid.c: received 1.0 twice; list each value once",
+    ),
+    "a grid beyond all measure": (
+        [
+            (
+                "{name: probe}",
+                f"{{name: probe}}\n    grid: {{c: {[*range(1, 41)]}, wise_ft: "
+                f"{[n / 40 for n in range(40)]}}}",
+            )
+        ],
+        "17: methods.probe: grid: received 1,600 combinations; expected at most 1,000",
+    ),
+    "a block in a grid that the network does not have": (
+        [
+            (
+                "{name: probe}",
+                "{name: surgical, block: block1}\n    grid: {block: [block1, block4]}",
+            )
+        ],
+        "17: methods.probe.strategy: strategy 'surgical': the network has no block 'block4'; "
+        "expected one of: block1, block2, block3 (did you mean 'block3'?) (in its grid)",
+    ),
+    "batches that are too small for a grid's bss": (
+        [
+            ("l2_sp, strength: 0.01}", "bss, strength: 0.01}\n    grid: {k: [1, 4]}"),
+            ("steps: 5,", "steps: 5, batch_size: 4,"),
+        ],
+        "20: methods.l2_sp.penalty: penalty 'bss': received batches of 4; expected a batch_size "
+        "of at least 5; raise finetune.training.batch_size (in its grid)",
+    ),
+    "a learning rate in the grid of a probe": (
+        [("{name: probe}", "{name: probe}\n    grid: {learning_rate: [0.1, 0.01]}")],
+        "17: methods.probe.grid: learning_rate: 'probe' without a penalty solves its head and "
+        "takes no steps; leave it out",
+    ),
+    "a method without a grid among others": (
+        GRIDS[1:],
+        "15: grids of unequal size (scratch 2, methods.probe none, methods.l2_sp 2); give each "
+        "arm in use, the control included, a grid with the same number of combinations, so that "
+        "none is tuned harder than another, or give none of them one",
+    ),
+    "a control without a grid": (
+        GRIDS[:2],
+        "26: grids of unequal size (scratch none, methods.probe 2, methods.l2_sp 2); give each "
+        "arm in use, the control included, a grid with the same number of combinations, so that "
+        "none is tuned harder than another, or give none of them one",
+    ),
+    "grids of unequal size": (
+        [GRIDS[0], (GRIDS[1][0], GRIDS[1][1].replace("0.1, ", "1, 0.1, ")), GRIDS[2]],
+        "26: grids of unequal size (scratch 2, methods.probe 2, methods.l2_sp 3); give each arm "
+        "in use, the control included, a grid with the same number of combinations, so that "
+        "none is tuned harder than another, or give none of them one",
+    ),
+    "grids without folds": (
+        [*GRIDS, ("method: auto", "method: probe"), ("folds: 3", "folds: 0")],
+        "24: finetune.folds: received 0; grids are searched by cross-validation, so set it to 2 "
+        "or more, or take the grids away",
+    ),
     "a share beyond 1": (
         [("{name: probe}", "{name: probe}\n    wise_ft: 1.5")],
         "17: methods.probe.wise_ft: input should be less than or equal to 1; received 1.5",
@@ -307,6 +425,15 @@ FAULTS = {
         [("learning_rate: null", "penalty: {name: l2_sp, strength: 1}")],
         "25: scratch: penalty 'l2_sp' compares with a source, which the control does not have; "
         "expected one of: bss, l1, l2",
+    ),
+    "a penalty where nothing trains": (
+        [("{name: full}", "{name: none}")],
+        "19: methods.l2_sp: penalty: strategy 'none' trains nothing that it could act on; leave "
+        "it out, or take another strategy",
+    ),
+    "a control that ends before its warm-up": (
+        [("learning_rate: null", "steps: 2"), ("steps: 5,", "steps: 5, warmup_steps: 3,")],
+        "25: scratch.steps: received 2; expected no fewer than finetune.training.warmup_steps, 3",
     ),
     "the control among the methods": (
         [("{name: full}", "{name: scratch}")],

@@ -27,7 +27,19 @@ HEADLINE = [
 
 def comparison(source, budget, gain):
     return Comparison(
-        source, "full", budget, 2, 0.5 + gain, 0.5, gain, gain - 0.1, gain + 0.1, "helped", None
+        source,
+        "full",
+        budget,
+        2,
+        0.5 + gain,
+        0.5,
+        gain,
+        gain - 0.1,
+        gain + 0.1,
+        "helped",
+        None,
+        None,
+        None,
     )
 
 

@@ -1,7 +1,10 @@
+import contextlib
+
 import numpy as np
 import pytest
 
 from graft import sources
+from graft.checkpoints import Training
 from graft.datasets.prepared import Split
 from graft.sources import train_source
 from graft.strategies.full import Full
@@ -39,3 +42,41 @@ def test_the_curve_shows_loss_and_accuracy_along_the_way(linear_network, tensorf
     }
     for path, value in linear_network.weights().items():
         assert value.tobytes() == trained[path].tobytes(), path
+
+
+class KilledError(Exception):
+    """What ends a training early."""
+
+
+@pytest.mark.parametrize("killed_after", [50, 75])
+def test_an_interrupted_training_has_the_same_curve(  # noqa: PLR0917 - fixtures
+    linear_network, images, labels, always_saved, monkeypatch, killed_after
+):
+    """The points of the curve lie at steps 50, 100 and 125: killed on one, and between two."""
+    monkeypatch.setattr(sources, "CURVE_POINTS", 3)
+    recipe = Recipe(steps=125, batch_size=4, learning_rate=0.01)
+    start = linear_network.weights()
+    small = np.ascontiguousarray(images[:, :4, :4])
+    train, validation = Split(small, labels), Split(small[:6], labels[:6])
+
+    def trained(checkpoint=None):
+        linear_network.assign(start)
+        rng = np.random.default_rng(1)
+        return train_source(linear_network, train, validation, recipe, rng, checkpoint=checkpoint)
+
+    unbroken = trained()
+    weights = linear_network.weights()
+    call = Training.save
+
+    def save_and_die(self, step, state):
+        call(self, step, state)
+        if step == killed_after:
+            raise KilledError
+
+    with monkeypatch.context() as patch, contextlib.suppress(KilledError):
+        patch.setattr(Training, "save", save_and_die)
+        trained(always_saved)
+    assert always_saved.training("training").step == killed_after
+    assert trained(always_saved) == unbroken
+    for path, value in linear_network.weights().items():
+        assert value.tobytes() == weights[path].tobytes(), path

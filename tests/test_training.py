@@ -1,3 +1,4 @@
+import contextlib
 import hashlib
 import subprocess
 import sys
@@ -379,3 +380,56 @@ def test_memory_mapped_inputs_train_as_those_in_memory(tmp_path, linear_network,
 def test_a_recipe_that_cannot_be_followed_is_refused(given):
     with pytest.raises(ValidationError):
         Recipe(**{"steps": 1, "learning_rate": 0.1, **given})
+
+
+# Taking up an interrupted training
+
+
+class KilledError(Exception):
+    """What ends a training early."""
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "batch_norm"), [("adam", "stochastic"), ("sgd", "adapt")], ids=str
+)
+def test_an_interrupted_training_ends_as_it_would_have(  # noqa: PLR0917 - fixtures
+    two_block_network, images, labels, always_saved, optimizer, batch_norm
+):
+    """Killed in either phase, and taken up by a process that has only what was saved."""
+    start = two_block_network.weights()
+    phases = [
+        Phase({"head": 1.0, "block2": 0.5}, 1.0),
+        Phase(dict.fromkeys(two_block_network.blocks, 1.0), 1.0),
+    ]
+    recipe = Recipe(
+        steps=120,
+        batch_size=4,
+        optimizer=optimizer,
+        learning_rate=0.01,
+        augmentation=Augmentation(flip=True, crop=1),
+    )
+
+    def fit(rng=None, on_steps=None, training=None):
+        two_block_network.assign(start)
+        loop = TrainingLoop(two_block_network, phases, recipe, batch_norm=batch_norm)
+        return loop.fit(images, labels, rng or seeded(), on_steps, training=training)
+
+    rng = seeded()
+    curve = fit(rng)
+    unbroken = two_block_network.weights()
+    for killed_after in (25, 60, 110):
+
+        def kill(step, killed_after=killed_after):
+            if step > killed_after:
+                raise KilledError
+
+        with contextlib.suppress(KilledError):
+            fit(on_steps=kill, training=always_saved.training("long"))
+        training = always_saved.training("long")
+        assert training.step == killed_after
+    steps = []
+    again = seeded()
+    assert fit(again, steps.append, training) == curve
+    assert steps == [120]
+    assert moved(unbroken, two_block_network.weights()) == set()
+    assert again.bit_generator.state == rng.bit_generator.state

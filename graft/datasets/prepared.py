@@ -6,9 +6,9 @@ A task is a folder with ``card.json`` and one folder per split, each with ``inpu
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +16,13 @@ import numpy.typing as npt
 from graft.artifacts import array_sha256, load_array, load_json, save_json
 from graft.datasets.base import Examples
 from graft.errors import GraftError
-from graft.labels import Budget, held_out, label_ranks
+from graft.labels import Budget, held_out, label_ranks, labelled
 from graft.streams import generator
 
 _ROWS = 4096
+
+# An example's key (see `row_bytes`) and the name of its class.
+Example: TypeAlias = tuple[bytes, str]
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Card:
     examples_per_class: Mapping[str, Mapping[str, int]]
     labels_per_class: tuple[Budget, ...] = ()
     repeats: int = 0
+    notes: Mapping[str, int] = field(default_factory=dict)
 
     def numeric_budgets(self) -> dict[Budget, float]:
         """Return each budget as labels per class; `all` is the mean over classes."""
@@ -60,6 +64,7 @@ class Card:
             examples_per_class=card["examples_per_class"],
             labels_per_class=tuple(card.get("labels_per_class", ())),
             repeats=card.get("repeats", 0),
+            notes=card["notes"],
         )
 
 
@@ -76,24 +81,39 @@ def write_source(
     validation_fraction: float,
     rng: np.random.Generator,
     exclude: frozenset[bytes] = frozenset(),
+    labelled_by_target: frozenset[Example] = frozenset(),
 ) -> dict[str, Any]:
     """Write a source task: ``train`` and ``validation``, both from its training examples.
 
     The data set's own test split is left alone, and so is every example in `exclude` (the
     target's test images): a source must not have seen what the target is judged on.
 
+    Parameters
+    ----------
+    labelled_by_target
+        What the target has labels for in every repeat. All else is held out first: where both
+        are the same task, both then train on the same examples as far as they go, and the card
+        says how many of the source's are among them.
+
     Returns
     -------
     dict
         The card as written.
     """
-    seen = np.array([row in exclude for row in row_bytes(examples.inputs)], bool)
+    keys = row_bytes(examples.inputs)
+    seen = np.array([key in exclude for key in keys], bool)
     usable = ~seen if examples.is_test is None else ~seen & ~examples.is_test
     _check_counts(examples, usable, needed=2, why="one to train on and one to validate on")
     rows = np.flatnonzero(usable)
-    validation = held_out(examples.labels[rows], validation_fraction, rng)
+    names = [examples.class_names[label] for label in examples.labels]
+    shared = np.array([pair in labelled_by_target for pair in zip(keys, names, strict=True)], bool)
+    validation = held_out(examples.labels[rows], validation_fraction, rng, first=~shared[rows])
     splits = {"train": rows[~validation], "validation": rows[validation]}
-    notes = {**dict(examples.notes), "shared_with_target_test": int(np.sum(seen))}
+    notes = {
+        **dict(examples.notes),
+        "shared_with_target_test": int(np.sum(seen)),
+        "train_shared_with_target": int(np.sum(shared[splits["train"]])),
+    }
     return _write(folder, examples, splits, kind=kind, notes=notes)
 
 
@@ -140,6 +160,17 @@ def write_target(
         extra={"labels_per_class": list(labels_per_class), "repeats": repeats},
         ranks=ranks,
     )
+
+
+def always_labelled(folder: Path) -> frozenset[Example]:
+    """Return the examples of a target that its largest budget labels in every repeat."""
+    card, train = Card.read(folder), read_split(folder / "train")
+    largest = card.labels_per_class[-1]
+    ranks = load_array(folder / "train" / "label_ranks.npy")
+    of_every = set.intersection(*(set(labelled(of_repeat, largest)) for of_repeat in ranks))
+    # The inputs are read row by row: they may be more than memory holds.
+    keys = row_bytes(train.inputs)
+    return frozenset((keys[row], card.class_names[train.labels[row]]) for row in of_every)
 
 
 def row_bytes(inputs: npt.NDArray[Any]) -> "list[bytes]":

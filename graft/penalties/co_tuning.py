@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from graft.networks.base import Network
 from graft.penalties.base import Arrays, Batch, Evidence, Penalty
+from graft.scores.temperature import fit_temperature
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -37,7 +38,7 @@ class CoTuning(Penalty):
             return np.asarray(network.features(inputs) @ head["kernel"] + head["bias"], np.float64)
 
         validation = logits(task.network, task.validation_inputs)
-        temperature = calibrated_temperature(validation, np.asarray(task.validation_labels))
+        temperature = fit_temperature(validation, np.asarray(task.validation_labels))
         probabilities = _softmax(logits(evidence.theta_0, evidence.inputs) / temperature)
         classes = range(evidence.theta_0.num_classes)
         means = [probabilities[evidence.labels == label].mean(axis=0) for label in classes]
@@ -51,24 +52,6 @@ class CoTuning(Penalty):
         logits = batch.features @ batch.measured["kernel"] + batch.measured["bias"]
         losses = tf.nn.softmax_cross_entropy_with_logits(implied, logits)
         return self.strength * tf.reduce_mean(losses)
-
-
-def calibrated_temperature(logits: npt.NDArray[np.float64], labels: npt.NDArray[np.int32]) -> float:
-    """Return the T in [0.05, 20] by which logits / T have the lowest log loss.
-
-    Guo et al. (2017), "On Calibration of Modern Neural Networks".
-    """
-    from scipy.optimize import minimize_scalar
-
-    def log_loss(log_temperature: float) -> float:
-        scaled = logits / np.exp(log_temperature)
-        scaled = scaled - scaled.max(axis=1, keepdims=True)
-        chosen = scaled[np.arange(len(labels)), labels]
-        return float(np.mean(np.log(np.exp(scaled).sum(axis=1)) - chosen))
-
-    bounds = (np.log(0.05), np.log(20))
-    found = minimize_scalar(log_loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})
-    return float(np.exp(found.x))
 
 
 def _softmax(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -27,8 +27,7 @@ def answer(
     """
     evidence = _evidence(comparison, labels_used, confidence)
     if comparison.verdict == "helped":
-        saved = _saved(comparison, curve, labels_used)
-        text = f"Transfer helped. {evidence}; {saved}."
+        text = f"Transfer helped. {evidence}; {_saved(comparison, curve, labels_used, confidence)}."
     elif comparison.verdict == "hurt":
         text = f"Transfer hurt. {evidence}; training from scratch is the better choice."
     elif comparison.verdict == "equivalent":
@@ -59,12 +58,25 @@ def _evidence(comparison: Comparison, labels_used: float, confidence: float) -> 
     )
 
 
-def _saved(comparison: Comparison, curve: ScratchCurve, labels_used: float) -> str:
+def _saved(
+    comparison: Comparison, curve: ScratchCurve, labels_used: float, confidence: float
+) -> str:
     saved = labels_saved(curve, comparison.target_accuracy, labels_used)
     if saved.labels_needed is None:
-        return f"scratch does not get there within the {_labels(curve.labels[-1])} tried"
-    at_most = "at most " if saved.at_most else ""
-    return f"scratch needs {at_most}{_labels(saved.labels_needed)} for as much"
+        text = f"scratch does not get there within the {_labels(curve.labels[-1])} tried"
+    else:
+        at_most = "at most " if saved.at_most else ""
+        text = f"scratch needs {at_most}{_labels(saved.labels_needed)} for as much"
+    low, high = comparison.labels_saved_low, comparison.labels_saved_high
+    if low is None or low == high:
+        # The interval lies beyond all that was tried, or is the point itself.
+        return text
+    fewest, most = curve.labels[0], curve.labels[-1]
+    start = _number(low * labels_used)
+    if fewest > 1 and low * labels_used <= fewest:
+        start += " or fewer"
+    end = f"beyond the {_number(most)} tried" if high is None else _number(high * labels_used)
+    return f"{text} ({100 * confidence:g} % interval {start} to {end})"
 
 
 def _caution(comparison: Comparison) -> str:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from graft import streams
 from graft.labels import Budget
-from graft.scores.labels_saved import ScratchCurve, labels_saved
+from graft.scores.labels_saved import ScratchCurve, labels_saved, labels_saved_interval
 from graft.scores.paired import paired_gain
 from graft.scores.verdict import Verdict, verdict
 
@@ -22,7 +22,7 @@ class Comparison:
     """One row of metrics/comparison.csv: a source, a method and a budget against scratch.
 
     ``labels_saved`` is None where scratch does not reach the method's accuracy within the
-    budgets tried.
+    budgets tried, and so is an end of its interval that lies beyond them.
     """
 
     source: str
@@ -36,6 +36,8 @@ class Comparison:
     transfer_gain_high: float
     verdict: Verdict
     labels_saved: float | None
+    labels_saved_low: float | None
+    labels_saved_high: float | None
 
     def row(self) -> tuple[object, ...]:
         """Return the values in the order of `COLUMNS`."""
@@ -80,12 +82,24 @@ def compare(
     """
     _check_budgets(correct_method, correct_scratch, labels)
     curve = scratch_curve(correct_scratch, labels)
+    scratch = [
+        correct_scratch[budget] for budget in sorted(correct_scratch, key=labels.__getitem__)
+    ]
     comparisons = []
     for budget in sorted(correct_method, key=labels.__getitem__):
         gain = paired_gain(
             correct_method[budget],
             correct_scratch[budget],
             streams.generator(seed, "paired_gain", source, method, str(budget)),
+            confidence=confidence,
+            resamples=resamples,
+        )
+        saved_low, saved_high = labels_saved_interval(
+            scratch,
+            curve.labels,
+            correct_method[budget],
+            labels[budget],
+            streams.generator(seed, "labels_saved", source, method, str(budget)),
             confidence=confidence,
             resamples=resamples,
         )
@@ -103,6 +117,8 @@ def compare(
                 transfer_gain_high=gain.high,
                 verdict=verdict(gain.low, gain.high, margin),
                 labels_saved=labels_saved(curve, accuracy, labels[budget]).ratio,
+                labels_saved_low=saved_low,
+                labels_saved_high=saved_high,
             )
         )
     return comparisons

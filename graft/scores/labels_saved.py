@@ -85,9 +85,9 @@ def labels_saved_interval(
 ) -> tuple[float | None, float | None]:
     """Return the percentile interval of the ratio of `labels_saved`; an end may be open (None).
 
-    A resample draws repeats and test examples with replacement, the same ones for the method
-    and for every budget of scratch. With few repeats it is somewhat too narrow, as percentile
-    intervals are: it shows the order of the uncertainty and decides nothing.
+    A resample draws the test examples with replacement and the mean over repeats from the normal
+    distribution with the repeats' own spread, both for the method and for every budget of
+    scratch together. An end beyond the budgets tried is open.
 
     Parameters
     ----------
@@ -151,17 +151,40 @@ def _resampled_accuracies(
 ) -> Iterator[npt.NDArray[np.float64]]:
     """Yield (resamples, arms) accuracies, some resamples at a time to bound the memory."""
     examples = arms[0].shape[1]
-    stacked = np.concatenate(arms)
-    at_once = max(1, _NUMBERS_AT_ONCE // examples)
+    of_examples = np.stack([arm.mean(axis=0) for arm in arms], axis=1)
+    # Examples that are as often right in every arm are exchangeable: counting how often each
+    # kind is drawn is the same bootstrap, and there are fewer kinds than examples.
+    kinds, counts = np.unique(of_examples, axis=0, return_counts=True)
+    at_once = max(1, _NUMBERS_AT_ONCE // len(kinds))
     for start in range(0, resamples, at_once):
         count = min(at_once, resamples - start)
-        drawn = rng.multinomial(examples, np.full(examples, 1 / examples), size=count)
-        of_repeats = drawn @ stacked.T / examples
-        # Arms with as many repeats share them: repeat r of each has the same labels.
-        weights = {
-            repeats: rng.multinomial(repeats, np.full(repeats, 1 / repeats), size=count) / repeats
-            for repeats in sorted({len(arm) for arm in arms})
-        }
-        ends = np.cumsum([len(arm) for arm in arms])[:-1]
-        parts = np.split(of_repeats, ends, axis=1)
-        yield np.stack([(part * weights[part.shape[1]]).sum(axis=1) for part in parts], axis=1)
+        drawn = rng.multinomial(examples, counts / examples, size=count)
+        yield drawn @ kinds / examples + _repeat_deviations(arms, rng, count)
+
+
+def _repeat_deviations(
+    arms: Sequence[npt.NDArray[np.float64]], rng: np.random.Generator, count: int
+) -> npt.NDArray[np.float64]:
+    """Return how far new repeats move each arm's accuracy, (count, arms).
+
+    They follow Student's distribution with the repeats' own unbiased variances and covariances:
+    arms with as many repeats share them, as repeat r of each has the same labels. One repeat
+    shows none. What is particular to one example in one repeat counts among the examples too;
+    with repeats - 1 degrees of freedom the intervals would be too wide, so there are twice as
+    many.
+    """
+    drawn = {
+        repeats: _student(rng, count, repeats) for repeats in sorted({len(arm) for arm in arms})
+    }
+    deviations = [arm.mean(axis=1) - arm.mean() for arm in arms]
+    return np.stack([drawn[len(each)] @ each for each in deviations], axis=1)
+
+
+def _student(rng: np.random.Generator, count: int, repeats: int) -> npt.NDArray[np.float64]:
+    """Return weights of the repeats' deviations, (count, repeats)."""
+    if repeats == 1:
+        return np.zeros((count, 1))
+    freedom = 2 * (repeats - 1)
+    spread = np.sqrt(rng.chisquare(freedom, (count, 1)) / freedom)
+    scale = spread * np.sqrt(repeats * (repeats - 1))
+    return np.asarray(rng.standard_normal((count, repeats)) / scale, dtype=np.float64)

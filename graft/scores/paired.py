@@ -1,5 +1,6 @@
 """The gain of a method over training from scratch, and how sure it is."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -77,6 +78,35 @@ def paired_gain(
     return PairedGain(gain, gain + float(low), gain + float(high), len(difference))
 
 
+def paired_p_value(correct_method: npt.NDArray[Any], correct_scratch: npt.NDArray[Any]) -> float:
+    """Return how likely so large a gain, either way, is where there is none.
+
+    By Student's t with the variance and the degrees of freedom of `paired_gain`, but never less
+    than the sign test over test examples allows: were method and scratch alike, m examples that
+    differ would all do so the same way with a chance of 2^(1 - m). A handful of examples proves
+    nothing, however well they agree.
+
+    Two repeats give Student's t a single degree of freedom, whatever the examples say: far out in
+    its tails, where many p-values are held against each other, no correction makes up for them.
+    """
+    from scipy.special import stdtr
+
+    difference = _difference(correct_method, correct_scratch, least_examples=1)
+    gain = abs(float(difference.mean()))
+    differing = int(np.count_nonzero(difference.mean(axis=0)))
+    if gain == 0 or differing == 0:
+        return 1.0
+    least = 2.0 ** (1 - differing)
+    if difference.shape[1] == 1:
+        return least
+    squares = _mean_squares(difference)
+    error = max(math.sqrt(squares.variance), squares.least_error)
+    if error == 0:
+        return least
+    freedom = 1 if len(difference) == 2 else _degrees_of_freedom(squares)
+    return max(2 * float(stdtr(freedom, -gain / error)), least)
+
+
 @dataclass(frozen=True)
 class _MeanSquares:
     """The two-way analysis of variance of a difference: repeats, examples and their residual."""
@@ -95,19 +125,37 @@ class _MeanSquares:
     def examples_beyond_residual(self) -> float:
         return max(self.of_examples - self.residual, 0.0)
 
+    @property
+    def variance(self) -> float:
+        """The unbiased variance of the gain."""
+        return (self.examples_beyond_residual + self.of_repeats) / self.size
+
+    @property
+    def least_error(self) -> float:
+        """What the standard error of the gain is taken for at the least.
+
+        Three repeats can agree by luck. Half the error that the examples alone give is never
+        undercut; it costs at most 1 point of coverage beyond the nominal, for three repeats.
+        """
+        return math.sqrt(self.of_examples / self.size) / 2
+
 
 def _difference(
-    correct_method: npt.NDArray[Any], correct_scratch: npt.NDArray[Any]
+    correct_method: npt.NDArray[Any], correct_scratch: npt.NDArray[Any], least_examples: int = 2
 ) -> npt.NDArray[np.float64]:
     if correct_method.shape != correct_scratch.shape:
         raise ValueError(
             f"arrays of shapes {correct_method.shape} and {correct_scratch.shape}; expected "
             "the same repeats and test examples for the method and for scratch"
         )
-    if correct_method.ndim != 2 or len(correct_method) < 1 or correct_method.shape[1] < 2:
+    if (
+        correct_method.ndim != 2
+        or len(correct_method) < 1
+        or correct_method.shape[1] < least_examples
+    ):
         raise ValueError(
             f"arrays of shape {correct_method.shape}; expected (repeats, test examples) with at "
-            "least one repeat and two test examples"
+            f"least one repeat and {least_examples} test example{'s' if least_examples > 1 else ''}"
         )
     difference = correct_method.astype(np.float64) - correct_scratch.astype(np.float64)
     # Written so that NaN fails.
@@ -162,12 +210,9 @@ def _stretch(squares: _MeanSquares, tail: float) -> float:
     resampled_variance = (squares.of_examples + squares.of_repeats) / squares.size
     if resampled_variance == 0:
         return 1.0
-    variance = (squares.examples_beyond_residual + squares.of_repeats) / squares.size
     normal_quantile = -float(ndtri(tail))
-    half_width = -float(stdtrit(_degrees_of_freedom(squares), tail)) * np.sqrt(variance)
-    # Three repeats can agree by luck. Half the width that the examples alone give is never
-    # undercut; it costs at most 1 point of coverage beyond the nominal, for three repeats.
-    least = normal_quantile * np.sqrt(squares.of_examples / squares.size) / 2
+    half_width = -float(stdtrit(_degrees_of_freedom(squares), tail)) * np.sqrt(squares.variance)
+    least = normal_quantile * squares.least_error
     return float(max(half_width, least) / (normal_quantile * np.sqrt(resampled_variance)))
 
 

@@ -9,6 +9,7 @@ from graft.strategies.full import Full
 from graft.strategies.gradual import Gradual
 from graft.strategies.layerwise import Layerwise
 from graft.strategies.lp_ft import LPFT
+from graft.strategies.none import NoTraining
 from graft.strategies.partial import Partial
 from graft.strategies.probe import Probe
 from graft.strategies.scratch import Scratch
@@ -19,6 +20,7 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "gradual": Gradual,
     "layerwise": Layerwise,
     "lp_ft": LPFT,
+    "none": NoTraining,
     "partial": Partial,
     "probe": Probe,
     "scratch": Scratch,

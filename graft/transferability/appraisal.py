@@ -1,7 +1,9 @@
 """All scores of one source, each beside what chance gives it and with an interval."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -88,12 +90,13 @@ def appraise(
         raise ValueError(f"{permutations} permutations; expected at least 2")
     reasons = {name: score.obstacle(representation, labels) for name, score in chosen.items()}
     possible = {name: chosen[name] for name, reason in reasons.items() if reason is None}
-    # One thread: BLAS is no slower at these sizes, and much faster beside other processes; and
-    # the last digits do not depend on how many cores there are.
-    with threadpool_limits(1):
+    # The cores share permutations and groups, and BLAS has one thread in each: so the last digits
+    # do not depend on how many cores there are. The values come first: what they make known of
+    # the representation serves all that follows.
+    with threadpool_limits(1), ThreadPoolExecutor(len(os.sched_getaffinity(0))) as cores:
         values = _values(possible, representation, labels)
-        nulls = list(_permuted(possible, representation, labels, permutations, seed))
-        errors = _jackknife(possible, representation, labels, groups, seed)
+        nulls = _permuted(possible, representation, labels, permutations, seed, cores=cores)
+        errors = _jackknife(possible, representation, labels, groups, seed, cores=cores)
     return {
         name: _appraisal(score, values[name], [null[name] for null in nulls], errors.get(name))
         if reasons[name] is None
@@ -152,10 +155,12 @@ def _permuted(
     labels: Labels,
     permutations: int,
     seed: int,
-) -> Iterator[dict[str, float]]:
+    *,
+    cores: Executor,
+) -> list[dict[str, float]]:
     rng = generator(seed, "transferability", "permutations")
-    for _ in range(permutations):
-        yield _values(scores, representation, rng.permutation(labels))
+    permuted = [rng.permutation(labels) for _ in range(permutations)]
+    return list(cores.map(lambda given: _values(scores, representation, given), permuted))
 
 
 def _jackknife(
@@ -164,6 +169,8 @@ def _jackknife(
     labels: Labels,
     groups: int,
     seed: int,
+    *,
+    cores: Executor,
 ) -> dict[str, float]:
     """Return how far the ends of each score's interval lie from its value.
 
@@ -175,10 +182,8 @@ def _jackknife(
     if count < 2:
         return {}
     group = folds(labels, count, generator(seed, "transferability", "groups"))
-    drawn = [
-        _without(np.flatnonzero(group != left_out), scores, representation, labels)
-        for left_out in range(count)
-    ]
+    remaining = [np.flatnonzero(group != left_out) for left_out in range(count)]
+    drawn = list(cores.map(lambda rows: _without(rows, scores, representation, labels), remaining))
     quantile = -float(stdtrit(count - 1, (1 - _CONFIDENCE) / 2))
     return {
         name: quantile * math.sqrt(count - 1) * float(np.std([values[name] for values in drawn]))

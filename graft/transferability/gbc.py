@@ -5,6 +5,7 @@ Bhattacharyya Class Separability".
 """
 
 import numpy as np
+import numpy.typing as npt
 
 from graft.transferability.base import Labels, indicators
 from graft.transferability.representation import Representation, centred
@@ -22,13 +23,12 @@ def gbc(representation: Representation, labels: Labels) -> float:
 
     It grows with the number of units: with very many of them every score is next to 0.
     """
-    values = representation.once(centred)
-    spread = (values**2).mean(axis=0)
-    values, spread = values[:, spread > 0], spread[spread > 0]
+    values, squares = representation.once(_varying)
+    spread = squares.mean(axis=0)
     of_class = indicators(labels)
     counts = of_class.sum(axis=0)[:, np.newaxis]
     means = of_class.T @ values / counts
-    variances = of_class.T @ values**2 / counts - means**2
+    variances = of_class.T @ squares / counts - means**2
     variances = np.maximum(variances, _LEAST_VARIANCE * spread)
     first, second = np.triu_indices(len(means), 1)
     pooled = (variances[first] + variances[second]) / 2
@@ -36,3 +36,13 @@ def gbc(representation: Representation, labels: Labels) -> float:
     logs = np.log(variances)
     distances += (np.log(pooled) - (logs[first] + logs[second]) / 2) / 2
     return -2 * float(np.exp(-distances.sum(axis=1)).sum())
+
+
+def _varying(
+    representation: Representation,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the centred units that vary at all, (n, units), and their squares."""
+    values = representation.once(centred)
+    squares = values**2
+    varies = squares.any(axis=0)
+    return (values, squares) if varies.all() else (values[:, varies], squares[:, varies])

@@ -20,8 +20,20 @@ def knn(representation: Representation, labels: Labels) -> float:
 
 def _nearest(representation: Representation) -> npt.NDArray[np.intp]:
     """Return the row of each example's nearest other one, the first of those that tie."""
+    part = representation.part
+    if part is None:
+        return _nearest_of(representation, np.arange(len(representation.features)))
+    # Only those whose neighbour is gone need another one.
+    place = np.full(len(part.whole.features), -1)
+    place[part.rows] = np.arange(len(part.rows))
+    nearest = place[part.whole.once(_nearest)[part.rows]]
+    bereft = np.flatnonzero(nearest < 0)
+    nearest[bereft] = _nearest_of(representation, bereft)
+    return np.asarray(nearest)
+
+
+def _nearest_of(representation: Representation, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
     inner = representation.once(products)
-    lengths = np.diagonal(inner)
-    squared = lengths - 2 * inner  # each row less a constant
-    np.fill_diagonal(squared, np.inf)
+    squared = np.diagonal(inner) - 2 * inner[rows]  # each row less a constant
+    squared[np.arange(len(rows)), rows] = np.inf
     return np.asarray(squared.argmin(axis=1))

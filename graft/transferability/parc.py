@@ -26,37 +26,53 @@ def parc(representation: Representation, labels: Labels) -> float:
     pairs = len(labels) * (len(labels) - 1) / 2
     alike = float(np.sum(counts * (counts - 1))) / 2
     # The labels' distance has two values: the rank correlation needs their mean ranks alone.
-    excess = float(np.sum(of_class * (ranks.excess @ of_class))) / 2
+    excess = float(np.sum(of_class * (ranks.excess @ of_class)))
     spread = math.sqrt(ranks.squares * alike * (pairs - alike) / pairs)
     return -100 * excess / spread if spread > 0 else 0.0
 
 
 @dataclass(frozen=True)
 class _PairRanks:
-    """The ranks of all pairs' distances less their mean, (n, n), and the sum of their squares."""
+    """The ranks of all pairs' distances less their mean, and the sum of their squares.
+
+    Of the ranks, (n, n), only those below the diagonal are there: each pair once.
+    """
 
     excess: npt.NDArray[np.float64]
     squares: float
 
 
 def _pair_ranks(representation: Representation) -> _PairRanks:
+    part, n = representation.part, len(representation.features)
+    if part is None:
+        places = representation.once(_places)
+    else:
+        kept = np.zeros(len(part.whole.features), bool)
+        kept[part.rows] = True
+        places = part.whole.once(_places)[np.outer(kept, kept)[_below(len(kept))]]
+    pairs = np.bincount(places)
+    # Pairs that tie share the mean of their ranks.
+    ranks = np.cumsum(pairs) - pairs / 2 - len(places) / 2
+    excess = np.zeros((n, n))
+    excess[_below(n)] = ranks[places]
+    return _PairRanks(excess, float(pairs @ ranks**2))
+
+
+def _places(representation: Representation) -> npt.NDArray[np.intp]:
+    """Return each pair's place in the order of distances; pairs that tie share theirs.
+
+    The order of the pairs of a part is that of the whole, so that nothing is sorted again.
+    """
     features = representation.features
     values = features - features.mean(axis=1, keepdims=True)
     lengths = np.linalg.norm(values, axis=1, keepdims=True)
     values = np.divide(values, lengths, out=np.zeros_like(values), where=lengths > 0)
-    below = np.tri(len(values), k=-1, dtype=bool)
-    ranks = _mean_ranks(1 - (values @ values.T)[below])
-    ranks -= ranks.mean()
-    excess = np.zeros(below.shape)
-    excess[below] = ranks
-    return _PairRanks(excess + excess.T, float(ranks @ ranks))
+    distances = 1 - (values @ values.T)[_below(len(values))]
+    order = np.argsort(distances)
+    places = np.zeros(len(order), np.intp)
+    places[order[1:]] = np.cumsum(np.diff(distances[order]) > 0)
+    return places
 
 
-def _mean_ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return the rank of each value from 0; those that tie share the mean of theirs."""
-    order = np.argsort(values)
-    is_first = np.concatenate([[True], np.diff(values[order]) > 0])
-    starts = np.append(np.flatnonzero(is_first), len(values))
-    ranks = np.empty(len(values))
-    ranks[order] = np.repeat((starts[:-1] + starts[1:] - 1) / 2, np.diff(starts))
-    return ranks
+def _below(n: int) -> npt.NDArray[np.bool_]:
+    return np.tri(n, k=-1, dtype=bool)

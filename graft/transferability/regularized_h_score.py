@@ -7,7 +7,7 @@ Metrics, Their Peculiarities, Stability and Performance".
 import numpy as np
 
 from graft.transferability.base import Labels, indicators
-from graft.transferability.representation import Representation, centred
+from graft.transferability.representation import Representation, centred, products, scatter
 from graft.transferability.spectrum import RidgeResiduals, spectrum
 
 
@@ -25,7 +25,7 @@ def regularized_h_score(representation: Representation, labels: Labels) -> float
     if residuals is None:
         return 0.0
     of_class = indicators(labels)
-    unexplained = (of_class * residuals.of(of_class)).sum(axis=0) / of_class.sum(axis=0)
+    unexplained = (of_class * residuals.of(of_class)[0]).sum(axis=0) / of_class.sum(axis=0)
     return max(float(of_class.shape[1] - 1 - unexplained.sum()), 0.0)
 
 
@@ -39,15 +39,14 @@ def _residuals(representation: Representation) -> RidgeResiduals | None:
         return None
     # Without shrinkage the ridge is the least one that rounding can tell from none.
     strength = n * variance / d * max(shrinkage / (1 - shrinkage), 1e-9)
-    return RidgeResiduals(representation.once(spectrum), strength)
+    return RidgeResiduals(representation.once(spectrum), [strength])
 
 
 def ledoit_wolf(representation: Representation) -> float:
     """Return the shrinkage, from 0 to 1: estimation error over distance from a multiple of I."""
     values = representation.once(centred)
     n, d = values.shape
-    products = values.T @ values if d < n else values @ values.T
-    squared_norm = float((products**2).sum()) / n**2
+    squared_norm = float((representation.once(scatter if d < n else products) ** 2).sum()) / n**2
     lengths = (values**2).sum(axis=1)
     mean_variance = lengths.mean() / d
     distance = squared_norm - d * mean_variance**2

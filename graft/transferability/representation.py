@@ -1,6 +1,7 @@
 """The labelled examples as the source's network sees them."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,6 +24,8 @@ class Representation:
         float64, (n, d).
     source_probabilities
         float64, (n, source classes), each row summing to 1; None for a source without a head.
+    part
+        Where it came from, if it is a subset.
 
     Raises
     ------
@@ -41,6 +44,7 @@ class Representation:
             if source_probabilities is None
             else _finite(source_probabilities, "source probabilities")
         )
+        self.part: Part | None = None
         self._known: dict[Callable[..., Any], Any] = {}
 
     def once(self, work_out: Callable[["Representation"], Result]) -> Result:
@@ -53,9 +57,29 @@ class Representation:
     def subset(self, rows: npt.NDArray[np.intp]) -> "Representation":
         """Return a representation of the examples in `rows`, which may repeat."""
         probabilities = self.source_probabilities
-        return Representation(
+        taken = Representation(
             self.features[rows], None if probabilities is None else probabilities[rows]
         )
+        if np.all(np.diff(rows) > 0):
+            taken.part = Part(self, rows)
+        return taken
+
+
+@dataclass(frozen=True)
+class Part:
+    """Which rows of a whole a representation consists of, in the order of the whole.
+
+    What the whole knows serves its parts: a part that lacks a few rows takes from it what they
+    have added, which is far less work than to begin anew.
+    """
+
+    whole: Representation
+    rows: npt.NDArray[np.intp]
+
+    @property
+    def removed(self) -> npt.NDArray[np.intp]:
+        """The rows of the whole that the part lacks."""
+        return np.setdiff1d(np.arange(len(self.whole.features)), self.rows, assume_unique=True)
 
 
 def centred(representation: Representation) -> npt.NDArray[np.float64]:
@@ -66,8 +90,30 @@ def centred(representation: Representation) -> npt.NDArray[np.float64]:
 
 def products(representation: Representation) -> npt.NDArray[np.float64]:
     """Return the inner products of the centred features of any two examples, (n, n)."""
-    values = representation.once(centred)
-    return np.asarray(values @ values.T)
+    part = representation.part
+    if part is None:
+        values = representation.once(centred)
+        return np.asarray(values @ values.T)
+    # Centred at the mean of the whole: a shift of the centre is left.
+    inner = part.whole.once(products)[np.ix_(part.rows, part.rows)]
+    means = inner.mean(axis=0)
+    inner -= means
+    inner -= (means - means.mean())[:, np.newaxis]
+    return np.asarray(inner)
+
+
+def scatter(representation: Representation) -> npt.NDArray[np.float64]:
+    """Return the sum over the examples of the centred features' outer products, (d, d)."""
+    part = representation.part
+    if part is None:
+        values = representation.once(centred)
+        return np.asarray(values.T @ values)
+    of_whole = part.whole.once(centred)
+    removed = of_whole[part.removed]
+    shift = -removed.sum(axis=0)
+    total = part.whole.once(scatter) - removed.T @ removed
+    total -= np.outer(shift, shift / len(part.rows))
+    return np.asarray(total)
 
 
 def _finite(array: npt.NDArray[Any], name: str) -> npt.NDArray[np.float64]:

@@ -1,5 +1,7 @@
 """A linear classifier on the features, judged on examples that it has not seen."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -19,26 +21,30 @@ def ridge_probe(representation: Representation, labels: Labels) -> float:
     Augmentation and a Method for Prediction"). The strength is that of least squared
     leave-one-out error.
     """
-    of_class = indicators(labels)
-    errors = [
-        residuals.of(of_class) / leverage
-        for residuals, leverage in representation.once(_leave_one_out)
-    ]
-    if not errors:
+    ridges = representation.once(_ridges)
+    if ridges is None:
         return 0.0
-    best = min(errors, key=lambda error: float(np.sum(error**2)))
+    of_class = indicators(labels)
+    errors = ridges.residuals.of(of_class) / ridges.leverages
+    best = errors[np.square(errors).sum(axis=(1, 2)).argmin()]
     predicted = (of_class - best).argmax(axis=1)
     return float(np.mean(of_class[np.arange(len(labels)), predicted]))
 
 
-def _leave_one_out(
-    representation: Representation,
-) -> list[tuple[RidgeResiduals, npt.NDArray[np.float64]]]:
-    """Return, for each strength, the residuals and what each is divided by, (n, 1)."""
+@dataclass(frozen=True)
+class _Ridges:
+    """The residuals of every strength, and what each is divided by, (strengths, n, 1)."""
+
+    residuals: RidgeResiduals
+    leverages: npt.NDArray[np.float64]
+
+
+def _ridges(representation: Representation) -> _Ridges | None:
+    """Return the ridges of all strengths, or None where the features never vary."""
     values = representation.once(centred)
     scale = float((values**2).sum()) / min(values.shape)
     if scale == 0:
-        return []
-    of = representation.once(spectrum)
-    ridges = [RidgeResiduals(of, strength * scale) for strength in _STRENGTHS]
-    return [(ridge, ridge.diagonal()[:, np.newaxis]) for ridge in ridges]
+        return None
+    strengths = [strength * scale for strength in _STRENGTHS]
+    residuals = RidgeResiduals(representation.once(spectrum), strengths)
+    return _Ridges(residuals, residuals.diagonals()[..., np.newaxis])

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graft.transferability.base import Labels
-from graft.transferability.representation import Representation, centred
+from graft.transferability.representation import Representation, centred, products, scatter
 
 _DISTORTION = 1e-4
 
@@ -19,27 +19,38 @@ def transrate(representation: Representation, labels: Labels) -> float:
     to a mean squared length of 1, so that eps is a share of their variance; Z_c are those of
     class c, centred together with the others. Classes weigh as much as their share.
     """
-    scaled = representation.once(_scaled)
+    inner, values = representation.once(_scaled)
+    features = values.shape[1]
     within = 0.0
     for label in np.unique(labels):
-        of_class = scaled[labels == label]
-        within += len(of_class) / len(scaled) * _rate(of_class)
+        rows = np.flatnonzero(labels == label)
+        if len(rows) <= features:
+            of_class = inner[np.ix_(rows, rows)]
+        else:
+            of_class = values[rows].T @ values[rows]
+        within += len(rows) / len(labels) * _rate(of_class, len(rows))
     return max(representation.once(_whole) - within, 0.0)
 
 
-def _scaled(representation: Representation) -> npt.NDArray[np.float64]:
-    values = representation.once(centred)
-    length = np.sqrt((values**2).sum() / len(values))
-    return np.asarray(values / length) if length > 0 else values
+def _scaled(
+    representation: Representation,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the inner products of the scaled features, (n, n), and these, (n, d)."""
+    inner, values = representation.once(products), representation.once(centred)
+    square = float(np.trace(inner)) / len(inner)
+    return (inner / square, values / np.sqrt(square)) if square > 0 else (inner, values)
 
 
 def _whole(representation: Representation) -> float:
-    return _rate(representation.once(_scaled))
+    n, d = representation.features.shape
+    if n <= d:
+        return _rate(representation.once(_scaled)[0], n)
+    total = representation.once(scatter)
+    square = float(np.trace(total)) / n
+    return _rate(total / square if square > 0 else total, n)
 
 
-def _rate(values: npt.NDArray[np.float64]) -> float:
-    """Return half of log det(I + Z^T Z / (n eps)), from the smaller of Z^T Z and Z Z^T."""
-    n, d = values.shape
-    products = values @ values.T if n <= d else values.T @ values
-    factor = np.linalg.cholesky(np.eye(len(products)) + products / (n * _DISTORTION))
+def _rate(inner: npt.NDArray[np.float64], n: int) -> float:
+    """Return half of log det(I + Z^T Z / (n eps)), from Z^T Z or Z Z^T of n rows Z."""
+    factor = np.linalg.cholesky(np.eye(len(inner)) + inner / (n * _DISTORTION))
     return float(np.log(np.diagonal(factor)).sum())

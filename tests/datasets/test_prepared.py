@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 
 import numpy as np
@@ -5,7 +6,14 @@ import pytest
 
 from graft.artifacts import array_sha256, load_array, load_json
 from graft.datasets.base import Examples
-from graft.datasets.prepared import Card, read_split, row_bytes, write_source, write_target
+from graft.datasets.prepared import (
+    Card,
+    always_labelled,
+    read_split,
+    row_bytes,
+    write_source,
+    write_target,
+)
 from graft.errors import GraftError
 
 NAMES = ("cat", "dog", "newt")
@@ -126,7 +134,49 @@ def test_a_source_loses_what_the_target_is_tested_on(tmp_path):
     card = write_a_source(tmp_path / "source", given, exclude=tested)
     used = {*keys(tmp_path / "source" / "train"), *keys(tmp_path / "source" / "validation")}
     assert used == set(row_bytes(given.inputs)) - tested
-    assert card["notes"] == {"skipped_files": 2, "shared_with_target_test": 13}
+    assert card["notes"] == {
+        "skipped_files": 2,
+        "shared_with_target_test": 13,
+        "train_shared_with_target": 0,
+    }
+
+
+def test_a_source_that_is_the_target_trains_on_the_same_examples(tmp_path):
+    given = examples((12, 12, 12))
+    order = np.argsort(given.labels, kind="stable").reshape(3, 12)
+    is_test = np.isin(np.arange(36), order[:, :2])
+    given = dataclasses.replace(given, is_test=is_test)
+    # Of 10 images a class the target labels 8; the source holds the other 2 out.
+    write_a_target(tmp_path / "target", given, labels_per_class=(1, 8), repeats=1)
+    card = write_a_source(
+        tmp_path / "source",
+        given,
+        validation_fraction=0.2,
+        labelled_by_target=always_labelled(tmp_path / "target"),
+    )
+    assert set(keys(tmp_path / "source" / "train")) == set(keys(tmp_path / "target" / "train"))
+    assert card["examples"] == {"train": 24, "validation": 6}
+    assert card["notes"]["train_shared_with_target"] == 24
+
+
+def test_what_one_repeat_leaves_out_is_not_always_labelled(tmp_path):
+    write_a_target(tmp_path, examples(), labels_per_class=(1, 3), repeats=2)
+    train = read_split(tmp_path / "train")
+    ranks = load_array(tmp_path / "train" / "label_ranks.npy")
+    both = np.all(ranks < 3, axis=0)
+    assert 0 < both.sum() < len(both)
+    names = [NAMES[label] for label in train.labels[both]]
+    wanted = set(zip(row_bytes(train.inputs[both]), names, strict=True))
+    assert always_labelled(tmp_path) == wanted
+
+
+def test_the_same_image_under_another_name_is_not_shared(tmp_path):
+    given = examples()
+    write_a_target(tmp_path / "target", given, repeats=1)
+    renamed = dataclasses.replace(given, class_names=("cow", "pig", "hen"))
+    labelled = always_labelled(tmp_path / "target")
+    card = write_a_source(tmp_path / "source", renamed, labelled_by_target=labelled)
+    assert card["notes"]["train_shared_with_target"] == 0
 
 
 def test_images_of_equal_bytes_and_other_shapes_are_not_equal():

@@ -5,7 +5,7 @@ import pytest
 
 from graft.networks.small_cnn import SmallCNN
 from graft.penalties.base import Batch, Evidence
-from graft.penalties.co_tuning import CoTuning, calibrated_temperature
+from graft.penalties.co_tuning import CoTuning
 from graft.penalties.lwf import LwF
 
 
@@ -91,13 +91,6 @@ def test_the_relation_is_the_mean_calibrated_answer_per_class(evidence, images, 
     assert measured["relation"].shape == (3, 5)
     np.testing.assert_allclose(measured["relation"], expected, rtol=2e-3)
     np.testing.assert_allclose(measured["relation"].sum(axis=1), 1, rtol=1e-5)
-
-
-def test_a_temperature_by_hand():
-    # Always sure by ln 9 and right in three of four: sigmoid(ln 9 / T) = 3/4 for T = 2.
-    logits = np.log(9) * np.array([[1.0, 0], [1, 0], [0, 1], [0, 1]])
-    labels = np.array([0, 0, 1, 0], np.int32)
-    assert calibrated_temperature(logits, labels) == pytest.approx(2, rel=1e-4)
 
 
 @pytest.mark.parametrize("count", [4, 8])

@@ -28,12 +28,14 @@ def test_the_columns_are_those_of_the_file():
         "transfer_gain_high",
         "verdict",
         "labels_saved",
+        "labels_saved_low",
+        "labels_saved_high",
     )
 
 
 def test_a_row_has_the_values_in_the_order_of_the_columns():
-    row = Comparison("printed", "full", 1, 3, 0.8, 0.5, 0.3, 0.2, 0.4, "helped", None).row()
-    assert row == ("printed", "full", 1, 3, 0.8, 0.5, 0.3, 0.2, 0.4, "helped", None)
+    row = Comparison("printed", "full", 1, 3, 0.8, 0.5, 0.3, 0.2, 0.4, "helped", 4, 3, None).row()
+    assert row == ("printed", "full", 1, 3, 0.8, 0.5, 0.3, 0.2, 0.4, "helped", 4, 3, None)
 
 
 def test_one_comparison_a_budget_by_rising_labels():
@@ -47,6 +49,20 @@ def test_one_comparison_a_budget_by_rising_labels():
     assert [row.repeats for row in rows] == [3, 3, 3]
     # 0.8 at 1 label takes scratch 10; 0.6 lies a third of the way from 1 to 10 labels.
     assert [row.labels_saved for row in rows] == pytest.approx([10, 10 ** (1 / 3) / 10, 1])
+
+
+def test_labels_saved_has_its_interval():
+    rng = np.random.default_rng(0)
+    scratch = {b: rng.random((3, 400)) < p for b, p in ((1, 0.4), (10, 0.6), ("all", 0.8))}
+    method = {1: rng.random((3, 400)) < 0.6, 10: rng.random((3, 400)) < 0.8}
+    first, second = compare("printed", "full", method, scratch, LABELS, seed=1)
+    assert 2 < first.labels_saved_low < first.labels_saved < first.labels_saved_high < 20
+    # At its upper end scratch may need more than the 37.5 labels tried.
+    assert 2 < second.labels_saved_low < 3.75
+    assert second.labels_saved_high is None
+    again, _ = compare("printed", "full", method, scratch, LABELS, seed=1, confidence=0.5)
+    assert first.labels_saved_low < again.labels_saved_low
+    assert again.labels_saved_high < first.labels_saved_high
 
 
 def test_what_scratch_never_reaches_saves_no_number_of_labels():

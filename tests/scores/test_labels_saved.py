@@ -162,3 +162,25 @@ class TestInterval:
         arms = [np.ones((3, 10)), np.ones((3, 10))]
         with pytest.raises(ValueError, match="above 0 and ascending"):
             labels_saved_interval(arms, (5, 1), arms[0], 1, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(("repeats", "spread"), [(2, 0.03), (3, 0.005), (3, 0.03), (5, 0.03)])
+def test_coverage_of_labels_saved(repeats, spread):
+    """The accuracies of one repeat move together and each alone, by `spread` in all.
+
+    Draws over test examples and repeats both hold what is particular to one example in one
+    repeat, so that the intervals are rather too wide where repeats hardly differ.
+    """
+    rng = np.random.default_rng(0)
+    curve, accuracy, examples = (0.62, 0.73, 0.84, 0.9), 0.81, 300
+    truth = 2 * (5 / 2) ** ((0.81 - 0.73) / (0.84 - 0.73))
+    studies, covered = 250, 0
+    for _ in range(studies):
+        hardness = 0.1 * (rng.random(examples) - 0.5)
+        together = rng.standard_normal((1, repeats, 1))
+        shift = spread * (together + rng.standard_normal((5, repeats, 1))) / np.sqrt(2)
+        chances = np.reshape([*curve, accuracy], (5, 1, 1)) + hardness + shift
+        *scratch, method = rng.random((5, repeats, examples)) < chances
+        low, high = labels_saved_interval(scratch, (1, 2, 5, 10), method, 1, rng, resamples=300)
+        covered += (low or math.inf) <= truth <= (high or math.inf)
+    assert 0.92 <= covered / studies <= 1

@@ -116,7 +116,7 @@ def test_many_values_are_drawn_in_parts(monkeypatch):
         (np.ones((3, 5)), np.ones((2, 5)), "the same repeats and test examples"),
         (np.ones(5), np.ones(5), r"expected \(repeats, test examples\)"),
         (np.ones((0, 5)), np.ones((0, 5)), "at least one repeat"),
-        (np.ones((3, 1)), np.ones((3, 1)), "two test examples"),
+        (np.ones((3, 1)), np.ones((3, 1)), "2 test examples"),
         (np.full((3, 5), 2.0), np.zeros((3, 5)), "other values than 0 to 1"),
         (np.full((3, 5), np.nan), np.zeros((3, 5)), "other values than 0 to 1"),
     ],

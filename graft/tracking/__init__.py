@@ -1,0 +1,5 @@
+"""What a stage tells of its run."""
+
+from graft.tracking.stage_run import Run, run
+
+__all__ = ["Run", "run"]
