@@ -22,7 +22,7 @@ def main() -> None:
     """Measure and report."""
     given = options("article", __doc__ or "", repeats=3)
     epochs, per_class = (1, 12) if given.quick else (10, 4000)
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)
         made_up = folder / "made-up.zip"
         images = made_up_images(made_up, per_class + 3) if given.quick else given.needed_images()

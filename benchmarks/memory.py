@@ -23,7 +23,7 @@ def main() -> None:
     scales = SCALES[::2] if given.quick else SCALES
     stages = STAGES[:1] if given.quick else STAGES
     peaks: dict[tuple[str, int], list[float]] = {}
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         for scale in scales:
             folder = Path(name) / str(scale)
             prepare(folder, unit * scale, steps=-(-unit * SCALES[-1] // 64))

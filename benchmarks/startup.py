@@ -33,7 +33,7 @@ def main() -> None:
     """Measure and report."""
     given = options("startup", __doc__ or "", repeats=5)
     rows = []
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)
         images = made_up_images(folder / "made-up.zip", 4)
         write(folder, photo_study(images.name, labels_per_class=(2,), steps=1), images)
