@@ -10,6 +10,8 @@ import hashlib
 import io
 import json
 import math
+import mmap
+import os
 import shutil
 import tempfile
 import warnings
@@ -28,6 +30,8 @@ from graft.errors import GraftError
 if TYPE_CHECKING:
     import keras
 
+# Smaller arrays may lie in memory whole.
+_LARGE = 16 << 20
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 _DISK_REFUSES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
@@ -171,10 +175,41 @@ def save_array(path: Path, array: npt.NDArray[Any]) -> None:
         np.save(file, np.asarray(array, order="C"), allow_pickle=False)
 
 
+class MappedArray(np.memmap[Any, Any]):
+    """A memory-mapped array that stays out of memory where it is large.
+
+    What is selected from one above `_LARGE` bytes is a copy, and no page of the file stays mapped:
+    a process that works through the array would end up with all of it in its memory.
+    """
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return what `key` selects."""
+        if self._mmap is None or self.nbytes <= _LARGE:  # type: ignore[attr-defined]
+            return super().__getitem__(key)
+        by_row = self.flags.c_contiguous and self.ndim > 1
+        if by_row and isinstance(key, np.ndarray) and key.ndim == 1:
+            return self._rows(np.arange(len(self))[key])
+        selected = super().__getitem__(key)
+        if isinstance(selected, np.ndarray):
+            selected = np.array(selected)
+            self._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
+        return selected
+
+    def _rows(self, numbers: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
+        # Linux maps the 15 pages around one that is read from: scattered rows soon map them all.
+        rows = np.empty((len(numbers), *self.shape[1:]), self.dtype)
+        places = rows.view(np.uint8).reshape(len(numbers), self.strides[0])
+        assert self.filename is not None, "it was opened by its name"
+        with Path(self.filename).open("rb", buffering=0) as file:
+            for place, number in zip(places, numbers.tolist(), strict=True):
+                os.preadv(file.fileno(), [place.data], self.offset + number * place.nbytes)
+        return rows
+
+
 def load_array(path: Path) -> npt.NDArray[Any]:
     """Memory-map a .npy file for reading; object arrays are refused."""
     try:
-        return np.lib.format.open_memmap(path, mode="r")
+        return np.lib.format.open_memmap(path, mode="r").view(MappedArray)
     except FileNotFoundError:
         raise GraftError(f"{path} is missing; `dvc repro` makes it") from None
     except (OSError, ValueError) as error:

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from graft.candidates import SourceSection
+from graft.compute import ComputeSection
 from graft.errors import GraftError
 from graft.evaluation import EvaluateSection
 from graft.finetuning import FinetuneSection
@@ -42,6 +43,7 @@ class Params(Settings):
     evaluate: EvaluateSection
     # Of no stage, and no result depends on it: dvc.yaml does not declare it.
     tracking: TrackingSection = TrackingSection()
+    compute: ComputeSection
 
     @model_validator(mode="after")
     def _check_names(self) -> "Params":

@@ -12,6 +12,7 @@ from graft import tracking
 from graft.alone import alone
 from graft.artifacts import load_json, load_model, save_csv, save_json, save_model
 from graft.candidates import SourceSection
+from graft.compute import ComputeSection
 from graft.datasets.prepared import Card, Split, read_split
 from graft.errors import reported
 from graft.evaluation import (
@@ -64,12 +65,13 @@ class Declared(Settings):
     source: SourceSection
     finetune: FinetuneSection
     evaluate: EvaluateSection
+    compute: ComputeSection
 
 
 def main() -> None:
     """Work out the answer and write it down."""
     given = read_declared(Path("params.yaml"), Declared)
-    start_tensorflow()
+    start_tensorflow(given.compute.device)
     card = Card.read(TARGET)
     with tracking.run("evaluate", {"seed": given.seed, "evaluate": given.evaluate}) as record:
         test = read_split(TARGET / "test")

@@ -3,6 +3,8 @@
 import json
 import logging
 import os
+import posixpath
+import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
 EXPERIMENT = "graft"
 _BATCH = 1000
 _BATCH_OF_PARAMS = 100
+_LONGEST_NAME = 250
 _LONGEST_PARAM = 6000
+_LONGEST_TAG = 5000
 _PARENT = "mlflow.parentRunId"
 
 _SETTINGS = {
@@ -72,7 +76,9 @@ class Store:
         self, name: str, tags: Mapping[str, str], *, start: int, parent: str | None = None
     ) -> str:
         """Make a run that goes on; return its id."""
-        all_tags = {**tags, _PARENT: parent} if parent else dict(tags)
+        all_tags = {key: value[:_LONGEST_TAG] for key, value in tags.items()}
+        if parent:
+            all_tags[_PARENT] = parent
         made = self.client.create_run(self.experiment, start, all_tags, name)
         return str(made.info.run_id)
 
@@ -92,13 +98,15 @@ class Store:
         """Add params, metrics and curves (metrics over steps) to a run."""
         from mlflow.entities import Metric, Param
 
-        rows = [Metric(name, value, time, 0) for name, value in (metrics or {}).items()]
+        rows = [Metric(_allowed(name), value, time, 0) for name, value in (metrics or {}).items()]
         rows += [
-            Metric(name, value, time, step)
+            Metric(_allowed(name), value, time, step)
             for name, points in (curves or {}).items()
             for step, value in points
         ]
-        given = [Param(key, value[:_LONGEST_PARAM]) for key, value in (params or {}).items()]
+        given = [
+            Param(_allowed(key), value[:_LONGEST_PARAM]) for key, value in (params or {}).items()
+        ]
         while rows or given:
             # At most 1000 of anything in a request, and at most 100 parameters.
             now, given = given[:_BATCH_OF_PARAMS], given[_BATCH_OF_PARAMS:]
@@ -109,7 +117,7 @@ class Store:
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Add tags to a run."""
         for name, value in tags.items():
-            self.client.set_tag(run_id, name, value)
+            self.client.set_tag(run_id, _allowed(name), value[:_LONGEST_TAG])
 
     def log_fingerprint(self, run_id: str, made: Mapping[str, Any]) -> None:
         """Keep a fingerprint with a run, and the data among it as MLflow's inputs."""
@@ -173,6 +181,13 @@ class Store:
 def parents(runs: "Iterable[Run]") -> list[str]:
     """Return the ids of the runs right above others, each once, in the order given."""
     return list(dict.fromkeys(r.data.tags[_PARENT] for r in runs if _PARENT in r.data.tags))
+
+
+def _allowed(name: str) -> str:
+    """Return a name that MLflow takes: one that it refuses would hold up all other runs."""
+    clean = re.sub(r"[^/\w.\- :]", "_", name)[:_LONGEST_NAME]
+    is_path = posixpath.normpath(clean) == clean and not clean.startswith(("/", ".."))
+    return clean if is_path else clean.replace("/", "_").replace("..", "_") or "_"
 
 
 def _experiment(client: "MlflowClient", spool: Spool) -> str:

@@ -91,7 +91,11 @@ class Journal:
                 if not line.endswith(b"\n"):
                     return  # still being written, or cut short by a kill
                 start += len(line)
-                yield json.loads(line), start
+                try:
+                    event = json.loads(line)
+                except ValueError:
+                    continue  # cut short by a full disk, and then written on
+                yield event, start
 
     def remove(self) -> None:
         """Forget the run: MLflow has it."""

@@ -96,6 +96,23 @@ def test_a_long_curve_and_many_parameters_are_recorded_whole(root):
     assert len(run.data.params) == 250
 
 
+def test_names_and_values_that_mlflow_refuses_are_made_fit(root):
+    given = {"a\n?": 1, "b/../c": 2, "/d": 3, "ü (%)": "x" * 7000, "n" * 300: 4}
+    with tracking.run("prepare", given, source="s" * 9000) as record:
+        record.metrics({"class": {"x\ty": 1, "..": 2, "": 3}})
+    _, run = only(root)
+    assert run.data.params == {
+        "a__": "1",
+        "b___c": "2",
+        "_d": "3",
+        "ü ___": "x" * 6000,
+        "n" * 250: "4",
+    }
+    own = {k: v for k, v in run.data.metrics.items() if not k.startswith("system/")}
+    assert own == {"class.x_y": 1, "class...": 2, "class.": 3}
+    assert run.data.tags["source"] == "s" * 5000
+
+
 def test_a_cell_is_a_run_below_its_stage(root):
     with tracking.run("finetune", {}, source="a", method="full") as record:
         for repeat in (0, 1):

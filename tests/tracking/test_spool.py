@@ -73,6 +73,16 @@ def test_an_event_that_is_cut_short_is_none_yet(spool):
     assert [event["event"] for event, _ in journal.read()] == ["start"]
 
 
+def test_an_event_that_a_full_disk_cut_short_is_left_out(spool):
+    journal = spool.new_journal()
+    journal.write("start")
+    with journal.path.open("a") as file:
+        file.write('{"event": "me')
+    journal.write("lost with the one before")
+    journal.write("end")
+    assert [event["event"] for event, _ in journal.read()] == ["start", "end"]
+
+
 def test_journals_are_ordered_by_time(spool):
     made = [spool.new_journal() for _ in range(3)]
     for journal in reversed(made):
