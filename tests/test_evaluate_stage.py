@@ -28,6 +28,7 @@ finetune:
   folds: 0
   training: {steps: 5, learning_rate: 0.01}
 evaluate: {method: probe, resamples: 200, fail_on_hurt: true}
+compute: {}
 """
 
 CELLS = [(budget, repeat) for budget in (1, 2) for repeat in range(5)]
