@@ -38,6 +38,13 @@ lint: install ## Check style (ruff) and types (mypy)
 	ruff format --check .
 	mypy
 
+# `article` takes longer, and `prepare` and it need GRAFT_BENCHMARK_IMAGES: run them by name.
+BENCHMARKS := cells probe memory training startup noop predict transferability
+
+.PHONY: bench
+bench: install ## Measure graft beside what one would write instead (a quarter of an hour)
+	set -e; for name in $(BENCHMARKS); do python -m benchmarks.$$name; done
+
 .PHONY: lock
 lock: install ## Pin the dependencies anew, from the ranges in pyproject.toml
 	python -m pip install --quiet uv

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, ClassVar, TypeAlias
+from typing import BinaryIO, ClassVar, Self, TypeAlias
 
 from graft.errors import GraftError
 
@@ -22,6 +22,16 @@ MAX_FILE_BYTES = 256 << 20
 Member: TypeAlias = tuple[str, bytes | None]
 
 _JUNK = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin"}
+_LONG_HEADERS = {
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+}
+_MAX_HEADER_BYTES = 1 << 20
+_SPARSE = "a file stored with holes"
+
 _BROKEN = (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 
 
@@ -149,6 +159,22 @@ class Zip(Archive):
         return content
 
 
+class _TarHeader(tarfile.TarInfo):
+    """A header that does not make tarfile read more than a name and its like into memory."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        header = super().frombuf(buf, encoding, errors)
+        if header.type in _LONG_HEADERS and header.size > _MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header of {header.size:,} bytes")
+        if header.type == tarfile.GNUTYPE_SPARSE:
+            raise tarfile.ReadError(_SPARSE)
+        return header
+
+    def _proc_gnusparse_10(self, *_: object) -> None:
+        raise tarfile.ReadError(_SPARSE)
+
+
 class Tar(Archive):
     """A tar file, compressed or not, read from front to back."""
 
@@ -157,7 +183,7 @@ class Tar(Archive):
     def members(self, wanted: Callable[[str], bool], limit: int | None) -> Iterator[Member]:
         """Yield the members in the order of the archive."""
         try:
-            with tarfile.open(self.path, "r|*") as file:
+            with tarfile.open(self.path, "r|*", tarinfo=_TarHeader) as file:
                 while (info := file.next()) is not None:
                     # Or the headers of all members would stay in memory.
                     file.members = []  # type: ignore[attr-defined]
@@ -167,7 +193,7 @@ class Tar(Archive):
                     if name is not None:
                         is_wanted = info.isreg() and wanted(name)
                         yield name, self._content(file, info) if is_wanted else None
-        except _BROKEN as error:
+        except (*_BROKEN, ValueError) as error:
             raise GraftError(
                 f"{self.path} is broken or cut short ({error}); pack it again"
             ) from None
@@ -244,8 +270,9 @@ def _starts_like_zip(path: Path) -> bool:
 
 def _is_tar(path: Path) -> bool:
     try:
-        return tarfile.is_tarfile(path)
-    except _BROKEN:
+        with tarfile.open(path, tarinfo=_TarHeader):
+            return True
+    except (*_BROKEN, ValueError):
         return False
 
 

@@ -9,10 +9,13 @@ import errno
 import hashlib
 import io
 import json
+import math
+import mmap
+import os
 import shutil
 import tempfile
+import warnings
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,13 +24,31 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from graft import model_files
 from graft.errors import GraftError
 
 if TYPE_CHECKING:
     import keras
 
+# Smaller arrays may lie in memory whole.
+_LARGE = 16 << 20
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 _DISK_REFUSES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+
+# What Keras raises on a model whose parts do not fit together.
+_KERAS_REFUSES = (
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    NotImplementedError,
+    OverflowError,
+    RecursionError,
+    OSError,
+    zipfile.BadZipFile,
+    UserWarning,
+)
 
 
 @contextmanager
@@ -135,7 +156,7 @@ def load_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise GraftError(f"{path} is missing; `dvc repro` makes it") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise GraftError(f"{path} is not valid JSON ({error}); `dvc repro` remakes it") from None
 
 
@@ -154,10 +175,41 @@ def save_array(path: Path, array: npt.NDArray[Any]) -> None:
         np.save(file, np.asarray(array, order="C"), allow_pickle=False)
 
 
+class MappedArray(np.memmap[Any, Any]):
+    """A memory-mapped array that stays out of memory where it is large.
+
+    What is selected from one above `_LARGE` bytes is a copy, and no page of the file stays mapped:
+    a process that works through the array would end up with all of it in its memory.
+    """
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return what `key` selects."""
+        if self._mmap is None or self.nbytes <= _LARGE:  # type: ignore[attr-defined]
+            return super().__getitem__(key)
+        by_row = self.flags.c_contiguous and self.ndim > 1
+        if by_row and isinstance(key, np.ndarray) and key.ndim == 1:
+            return self._rows(np.arange(len(self))[key])
+        selected = super().__getitem__(key)
+        if isinstance(selected, np.ndarray):
+            selected = np.array(selected)
+            self._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
+        return selected
+
+    def _rows(self, numbers: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
+        # Linux maps the 15 pages around one that is read from: scattered rows soon map them all.
+        rows = np.empty((len(numbers), *self.shape[1:]), self.dtype)
+        places = rows.view(np.uint8).reshape(len(numbers), self.strides[0])
+        assert self.filename is not None, "it was opened by its name"
+        with Path(self.filename).open("rb", buffering=0) as file:
+            for place, number in zip(places, numbers.tolist(), strict=True):
+                os.preadv(file.fileno(), [place.data], self.offset + number * place.nbytes)
+        return rows
+
+
 def load_array(path: Path) -> npt.NDArray[Any]:
     """Memory-map a .npy file for reading; object arrays are refused."""
     try:
-        return np.lib.format.open_memmap(path, mode="r")
+        return np.lib.format.open_memmap(path, mode="r").view(MappedArray)
     except FileNotFoundError:
         raise GraftError(f"{path} is missing; `dvc repro` makes it") from None
     except (OSError, ValueError) as error:
@@ -174,20 +226,31 @@ def save_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
 
 
 def load_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Read every array of a .npz file into memory; object arrays are refused."""
+    """Read every array of an uncompressed .npz file into memory; object arrays are refused."""
     try:
         with zipfile.ZipFile(path) as archive:
+            if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
+                raise ValueError("its arrays are compressed")
             return {
-                name.removesuffix(".npy"): np.lib.format.read_array(
-                    io.BytesIO(archive.read(name)), allow_pickle=False
-                )
-                for name in archive.namelist()
+                name.removesuffix(".npy"): _array(archive.read(name)) for name in archive.namelist()
             }
     except FileNotFoundError:
         raise GraftError(f"{path} is missing; `dvc repro` makes it") from None
-    except (OSError, ValueError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
-        # RuntimeError: an archive that says it is encrypted, or packed as zipfile cannot read.
+    except model_files.BROKEN_ZIP as error:
         raise GraftError(f"{path} is no usable .npz file ({error}); remake it") from None
+
+
+def _array(content: bytes) -> npt.NDArray[Any]:
+    file = io.BytesIO(content)
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError("expected .npy 1.0")
+    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    # NumPy makes room for what the header declares before it reads.
+    if math.prod(shape) * dtype.itemsize > len(content):
+        raise ValueError(f"cut short: expected shape {shape}")
+    file.seek(0)
+    array: npt.NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+    return array
 
 
 def array_sha256(array: npt.NDArray[Any], rows: int = 4096) -> str:
@@ -222,31 +285,43 @@ def save_model(path: Path, model: "keras.Model", class_names: Sequence[str]) -> 
 
 
 def load_model(path: Path) -> "keras.Model":
-    """Load a .keras file without running any code that it may contain."""
-    if not path.is_file():
-        raise GraftError(f"{path} is missing; `dvc repro` makes it")
+    """Load a .keras file without running any code that it may contain.
+
+    Raises
+    ------
+    GraftError
+        When it is missing, broken, or holds what graft's networks do not consist of.
+    """
+    model_files.check(path)
     import keras
+    import tensorflow as tf
 
     try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
+        with warnings.catch_warnings():
+            # Keras warns of weights that it did not find, and goes on with random ones.
+            warnings.simplefilter("error", UserWarning)
+            model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except (*_KERAS_REFUSES, tf.errors.OpError) as error:
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise GraftError(f"{path} is no usable Keras model: {first_line}") from None
+    model_files.check_activations(path, model)
+    return model
 
 
 def load_class_names(path: Path) -> tuple[str, ...]:
     """Read the names of the classes from a .keras file, without importing Keras."""
+    with model_files.opened(path) as archive:
+        content = archive.read(model_files.METADATA)
     try:
-        with zipfile.ZipFile(path) as archive:
-            metadata = json.loads(archive.read("metadata.json"))
-        return tuple(str(name) for name in metadata["class_names"])
-    except FileNotFoundError:
-        raise GraftError(f"{path} is missing; `dvc repro` makes it") from None
-    except (KeyError, TypeError, ValueError, OSError, zipfile.BadZipFile):
+        names = json.loads(content)["class_names"]
+    except (KeyError, TypeError, ValueError, RecursionError):
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise GraftError(
             f"{path} is no model of graft's: expected a .keras file whose metadata.json "
             "names its classes; `dvc repro` writes one"
-        ) from None
+        )
+    return tuple(names)
 
 
 def _canonical(value: object) -> bytes:

@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from graft.artifacts import array_sha256
 from graft.averaging import averaged
 from graft.checkpoints import Checkpoint
+from graft.compute import Precision
 from graft.errors import GraftError
 from graft.grids import Values
 from graft.head import solve_head
@@ -156,6 +157,8 @@ class Finetuner:
         The source task, for a penalty that measures something on it.
     checkpoint
         What an interrupted run of the stage had finished; by default nothing.
+    precision
+        What the body's layers compute in while they train.
     """
 
     def __init__(
@@ -165,11 +168,14 @@ class Finetuner:
         recipe: Recipe,
         source: SourceTask | None = None,
         checkpoint: Checkpoint | None = None,
+        *,
+        precision: Precision = "float32",
     ) -> None:
         self.network = network
         self.method = method
         self.checkpoint = checkpoint or Checkpoint()
         self.recipe = recipe
+        self._precision = precision
         self._initial = network.weights()
         self._source_task = source
         self._theta_0 = network.copy() if method.penalty else None
@@ -312,6 +318,7 @@ class Finetuner:
             batch_norm="frozen"
             if self.method.batch_norm == "recompute"
             else self.method.batch_norm,
+            precision=self._precision,
         )
 
 
@@ -377,8 +384,13 @@ class Labelled:
     ) -> Finetuned:
         features = None if self.features is None else self.features[rows]
         return finetuner.train(
-            self.inputs[rows], self.labels[rows], rng, start=start, features=features
+            self.inputs_of(rows), self.labels[rows], rng, start=start, features=features
         )
+
+    def inputs_of(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
+        """Return the inputs in `rows`; where they are all of them, still memory-mapped."""
+        everything = np.array_equal(rows, np.arange(len(self.inputs)))
+        return self.inputs if everything else self.inputs[rows]
 
 
 def finetune_cells(
@@ -409,8 +421,9 @@ def finetune_cells(
         start = starts[cell.repeat] if starts else None
         by, tuning = tune(cell) if tune else (finetuner, None)
         finetuned = replace(labelled_examples.train(by, rows, rng, start), tuning=tuning)
-        predicted = finetuner.network.probabilities(labelled_examples.inputs[rows]).argmax(axis=1)
-        yield cell, finetuned, float(np.mean(predicted == labelled_examples.labels[rows]))
+        inputs, labels = labelled_examples.inputs_of(rows), labelled_examples.labels[rows]
+        predicted = finetuner.network.probabilities(inputs).argmax(axis=1)
+        yield cell, finetuned, float(np.mean(predicted == labels))
 
 
 def _check_head(method: Method, network: Network) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from graft.candidates import SourceSection
+from graft.compute import ComputeSection
 from graft.errors import GraftError
 from graft.evaluation import EvaluateSection
 from graft.finetuning import FinetuneSection
@@ -15,7 +17,6 @@ from graft.networks.base import HEAD
 from graft.networks.registry import AnyNetwork
 from graft.sections import read_whole
 from graft.settings import Identifier, Settings, expected, fault
-from graft.sources import SourceSection
 from graft.tasks import TargetTask, Task
 from graft.tracking.stage_run import TrackingSection
 from graft.training import Recipe
@@ -42,6 +43,7 @@ class Params(Settings):
     evaluate: EvaluateSection
     # Of no stage, and no result depends on it: dvc.yaml does not declare it.
     tracking: TrackingSection = TrackingSection()
+    compute: ComputeSection
 
     @model_validator(mode="after")
     def _check_names(self) -> "Params":

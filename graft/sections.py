@@ -38,14 +38,21 @@ def read_declared(path: Path, kind: type[Sections]) -> Sections:
 
 def _parsed(path: Path) -> tuple[dict[str, Any], Mapping[Position, int]]:
     try:
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
     except FileNotFoundError:
         raise GraftError(f"{path} is missing; run in a graft project, or name the file") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise GraftError(f"{path} cannot be read as UTF-8 text: {error}") from None
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise GraftError(f"{path}:{line}: cannot be read as UTF-8 text: {error}") from None
     value, lines = parse(text, str(path))
     if not isinstance(value, dict):
-        raise GraftError(f"{path}: received {type(value).__name__}; expected a mapping of sections")
+        line = lines.get((), 1)
+        received = type(value).__name__
+        raise GraftError(f"{path}:{line}: received {received}; expected a mapping of sections")
     return value, lines
 
 

@@ -3,24 +3,16 @@
 from typing import Any
 
 import numpy as np
-from pydantic import Field
 
 from graft.checkpoints import Checkpoint
+from graft.compute import Precision
 from graft.datasets.prepared import Split
 from graft.networks.base import Network
 from graft.progress import progress
-from graft.settings import Identifier, Settings
 from graft.strategies.full import Full
 from graft.training import Recipe, TrainingLoop
 
 CURVE_POINTS = 20
-
-
-class SourceSection(Settings):
-    """Which of `sources` are in use, and how much of each is held out from training."""
-
-    candidates: tuple[Identifier, ...] = Field(min_length=1)
-    validation_fraction: float = Field(default=0.1, gt=0, lt=1)
 
 
 def train_source(
@@ -31,6 +23,7 @@ def train_source(
     rng: np.random.Generator,
     *,
     checkpoint: Checkpoint | None = None,
+    precision: Precision = "float32",
 ) -> tuple[dict[str, Any], list[tuple[int, float, float]]]:
     """Train every weight of `network`, in place, from its present weights.
 
@@ -47,7 +40,7 @@ def train_source(
         Metrics by name, and the learning curve as (step, mean loss since the last point,
         validation accuracy).
     """
-    loop = TrainingLoop(network, Full().phases(network.blocks), recipe)
+    loop = TrainingLoop(network, Full().phases(network.blocks), recipe, precision=precision)
     training = (checkpoint or Checkpoint()).training("training")
     shown = training.noted
     interval = max(1, recipe.steps // CURVE_POINTS)

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from graft.augmentation import Augmentation
 from graft.checkpoints import Training
+from graft.compute import Precision, computing_in
 from graft.errors import GraftError
 from graft.losses import LOSSES, LossName
 from graft.networks.base import Network, block_of
@@ -71,6 +72,8 @@ class TrainingLoop:
     batch_norm
         ``frozen``: BatchNorm stays in inference mode; ``adapt``: it trains with its block;
         ``stochastic``: it does, as `graft.stochastic_norm` says.
+    precision
+        What the body's layers compute in; all else is float32.
 
     Raises
     ------
@@ -87,6 +90,7 @@ class TrainingLoop:
         source: Network | None = None,
         *,
         batch_norm: NormMode = "adapt",
+        precision: Precision = "float32",
     ) -> None:
         import tensorflow as tf
 
@@ -94,6 +98,7 @@ class TrainingLoop:
         self.recipe = recipe
         self._penalty = penalty
         self._source = source
+        self._precision = precision
         if penalty is not None:
             penalty.check_batch(recipe.batch_size)
         self._watched = penalty.watched(network) if penalty else ()
@@ -254,13 +259,14 @@ class TrainingLoop:
         """Return the function that makes the steps of one call, one after the other."""
         import tensorflow as tf
 
-        parameters = self.network.parameters
+        network = self.network
+        parameters = network.parameters
         variables = [variable for path, variable in parameters.items() if path in trainable]
         factors = [phase.rates[block_of(variable.path)] for variable in variables]
         size = self.recipe.batch_size
         signature = [
-            tf.TensorSpec((None, size, *self.network.input_shape), tf.uint8),
-            tf.TensorSpec((None, size, self.network.num_classes), tf.float32),
+            tf.TensorSpec((None, size, *network.input_shape), tf.uint8),
+            tf.TensorSpec((None, size, network.num_classes), tf.float32),
             tf.TensorSpec((None,), tf.float32),
             tf.TensorSpec((None, 2), tf.int32),
             {name: tf.TensorSpec(value.shape, value.dtype) for name, value in measured.items()},
@@ -280,9 +286,11 @@ class TrainingLoop:
             return losses.stack()
 
         # Keras reads a layer's `trainable` while tracing, so trace now, with this phase's own.
-        for layer in self.network.batch_norms:
+        for layer in network.batch_norms:
             layer.trainable = layer.gamma.path in trainable
-        return run_steps.get_concrete_function()
+        layers = {id(each): each for each in (*network.body, *Network(self._forward).body)}
+        with computing_in(self._precision, layers.values()):
+            return run_steps.get_concrete_function()
 
     def _gradients(
         self,
@@ -299,6 +307,7 @@ class TrainingLoop:
             features, logits, *outputs = self._forward(inputs, training=True)
             objective = LOSSES[self.recipe.loss](targets, logits)
             if self._penalty is not None and self._source is not None:
+                outputs = [tf.cast(output, tf.float32) for output in outputs]
                 maps = dict(zip(self._watched, outputs, strict=True))
                 batch = Batch(inputs, targets, features, logits, maps, measured)
                 objective += self._penalty(self.network, self._source, batch)

@@ -15,6 +15,8 @@ from graft.errors import GraftError
 
 Position = tuple[str | int, ...]
 
+_MAX_VALUES = 100_000
+
 _CORE_SCHEMA = (
     ("tag:yaml.org,2002:null", r"~|null|Null|NULL|", "~nN\0"),
     ("tag:yaml.org,2002:bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
@@ -35,7 +37,12 @@ class _CoreLoader(yaml.SafeLoader):
 
     def construct_int(self, node: yaml.ScalarNode) -> int:
         # YAML 1.1 reads a leading zero as octal.
-        return int(self.construct_scalar(node))
+        try:
+            return int(self.construct_scalar(node))
+        except ValueError:  # Python reads up to 4,300 digits
+            raise yaml.constructor.ConstructorError(
+                None, None, "found an integer of too many digits", node.start_mark
+            ) from None
 
 
 for _tag, _pattern, _first in _CORE_SCHEMA:
@@ -61,9 +68,11 @@ def parse(text: str, name: str) -> tuple[Any, Mapping[Position, int]]:
     Raises
     ------
     GraftError
-        When it is no YAML, holds more than one document, or gives a key twice.
+        When it is no YAML, holds more than one document, gives a key twice, or is too large with
+        its aliases written out.
     """
     lines: dict[Position, int] = {}
+    loader = None
     try:
         loader = _CoreLoader(text)
         node = loader.get_single_node()
@@ -79,13 +88,20 @@ def parse(text: str, name: str) -> tuple[Any, Mapping[Position, int]]:
         ) from None
     except yaml.YAMLError as error:
         raise GraftError(f"{_located(name, error)}; mend the YAML there") from None
-    except (ValueError, RecursionError) as error:
-        raise GraftError(f"{name} is no usable YAML: {error}") from None
+    except RecursionError:
+        line = loader.line + 1 if loader else 1
+        raise GraftError(f"{name}:{line}: is nested too deeply; flatten it") from None
     return value, lines
 
 
 def _note_lines(node: yaml.Node, position: Position, lines: dict[Position, int], name: str) -> None:
     lines.setdefault(position, node.start_mark.line + 1)
+    # A few aliases of aliases can stand for more values than memory holds.
+    if len(lines) > _MAX_VALUES:
+        raise GraftError(
+            f"{name}:{node.start_mark.line + 1}: more than {_MAX_VALUES:,} values, aliases written "
+            "out; leave some out"
+        )
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:

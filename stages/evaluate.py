@@ -11,6 +11,8 @@ from rich.console import Console
 from graft import tracking
 from graft.alone import alone
 from graft.artifacts import load_json, load_model, save_csv, save_json, save_model
+from graft.candidates import SourceSection
+from graft.compute import ComputeSection
 from graft.datasets.prepared import Card, Split, read_split
 from graft.errors import reported
 from graft.evaluation import (
@@ -38,7 +40,6 @@ from graft.scores.per_class import ClassGain, class_gains, winners_and_losers
 from graft.scores.same_data import same_data
 from graft.sections import read_declared
 from graft.settings import Settings
-from graft.sources import SourceSection
 from graft.streams import generator
 from graft.study import keep_only, read_weights
 from graft.transferability.agreement import COLUMNS as RANKING_COLUMNS
@@ -64,12 +65,13 @@ class Declared(Settings):
     source: SourceSection
     finetune: FinetuneSection
     evaluate: EvaluateSection
+    compute: ComputeSection
 
 
 def main() -> None:
     """Work out the answer and write it down."""
     given = read_declared(Path("params.yaml"), Declared)
-    start_tensorflow()
+    start_tensorflow(given.compute.device)
     card = Card.read(TARGET)
     with tracking.run("evaluate", {"seed": given.seed, "evaluate": given.evaluate}) as record:
         test = read_split(TARGET / "test")

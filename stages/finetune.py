@@ -6,6 +6,7 @@ from pathlib import Path
 from graft import checkpoints, tracking
 from graft.alone import alone
 from graft.artifacts import load_model
+from graft.compute import ComputeSection, precision_here
 from graft.cross_validation import cross_validate
 from graft.datasets.prepared import Card, read_split
 from graft.errors import reported
@@ -35,18 +36,20 @@ class Declared(Settings):
     seed: int
     methods: dict[Identifier, Method]
     finetune: FinetuneSection
+    compute: ComputeSection
 
 
 def main(source: str, method: str) -> None:
     """Train every cell of one source and method, and cross-validate at the largest budget."""
     given = read_declared(Path("params.yaml"), Declared)
-    start_tensorflow()
+    start_tensorflow(given.compute.device)
     card = Card.read(TARGET)
     recorded = {
         "seed": given.seed,
         "method": given.methods[method],
         "training": given.finetune.training,
         "folds": given.finetune.folds,
+        "compute": given.compute.chosen(),
     }
     with (
         tracking.run("finetune", recorded, source=source, method=method) as record,
@@ -58,6 +61,7 @@ def main(source: str, method: str) -> None:
             given.finetune.training,
             read_source(source) if measures_source(given.methods[method]) else None,
             checkpoint,
+            precision=precision_here(given.compute.precision),
         )
         labelled = read_labelled(TARGET / "train", FEATURES / source / "train.npy")
         grid = finetuner.method.combinations

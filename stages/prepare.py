@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from graft import params, tracking
+from graft import tracking
 from graft.alone import alone
 from graft.artifacts import replacing_folder, workspace
+from graft.candidates import SourceSection
 from graft.datasets.base import Examples
 from graft.datasets.prepared import (
     always_labelled,
@@ -17,8 +18,10 @@ from graft.datasets.prepared import (
     write_target,
 )
 from graft.errors import reported
+from graft.sections import read_declared
+from graft.settings import Identifier, Settings
 from graft.streams import generator
-from graft.tasks import Task
+from graft.tasks import TargetTask, Task
 
 RAW = Path("data/raw")
 SOURCES = Path("data/prepared/sources")
@@ -26,9 +29,18 @@ TARGET = Path("data/prepared/target")
 WORKSPACE = Path("data/prepared/.workspace.partial")
 
 
+class Declared(Settings):
+    """The parameters that dvc.yaml declares for this stage."""
+
+    seed: int
+    sources: dict[Identifier, Task]
+    source: SourceSection
+    target: TargetTask
+
+
 def main() -> None:
     """Write data/prepared from `sources`, `target` and data/raw."""
-    given = params.load(Path("params.yaml"))
+    given = read_declared(Path("params.yaml"), Declared)
     recorded = {"seed": given.seed, "source": given.source, "target": given.target}
     with tracking.run("prepare", recorded) as record:
         record.metrics({"target": prepare_target(given)["examples"]})
@@ -36,7 +48,7 @@ def main() -> None:
             record.metrics({source: prepare_source(source, given)["examples"]})
 
 
-def prepare_target(given: params.Params) -> dict[str, Any]:
+def prepare_target(given: Declared) -> dict[str, Any]:
     """Write the target task."""
     task = given.target
     with workspace(WORKSPACE) as space, replacing_folder(TARGET) as folder:
@@ -51,7 +63,7 @@ def prepare_target(given: params.Params) -> dict[str, Any]:
         )
 
 
-def prepare_source(source: str, given: params.Params) -> dict[str, Any]:
+def prepare_source(source: str, given: Declared) -> dict[str, Any]:
     """Write one source task, without what the target is tested on."""
     task = given.sources[source]
     tested = frozenset(row_bytes(read_split(TARGET / "test").inputs))

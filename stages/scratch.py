@@ -4,6 +4,7 @@ from pathlib import Path
 
 from graft import checkpoints, tracking
 from graft.alone import alone
+from graft.compute import ComputeSection, precision_here
 from graft.cross_validation import cross_validate
 from graft.datasets.prepared import Card
 from graft.errors import reported
@@ -30,12 +31,13 @@ class Declared(Settings):
     network: AnyNetwork
     scratch: ScratchSection
     finetune: FinetuneSection
+    compute: ComputeSection
 
 
 def main() -> None:
     """Train every cell from random weights, and cross-validate at the largest budget."""
     given = read_declared(Path("params.yaml"), Declared)
-    start_tensorflow()
+    start_tensorflow(given.compute.device)
     card = Card.read(TARGET)
     recipe = given.scratch.recipe(given.finetune.training)
     recorded = {
@@ -44,6 +46,7 @@ def main() -> None:
         "scratch": given.scratch,
         "training": recipe,
         "folds": given.finetune.folds,
+        "compute": given.compute.chosen(),
     }
     with (
         tracking.run("scratch", recorded, method="scratch") as record,
@@ -58,7 +61,13 @@ def main() -> None:
             )
             for repeat in range(card.repeats)
         ]
-        finetuner = Finetuner(networks[0], given.scratch.method, recipe, checkpoint=checkpoint)
+        finetuner = Finetuner(
+            networks[0],
+            given.scratch.method,
+            recipe,
+            checkpoint=checkpoint,
+            precision=precision_here(given.compute.precision),
+        )
         labelled = read_labelled(TARGET / "train")
         starts = [network.weights() for network in networks]
         grid = finetuner.method.combinations

@@ -6,6 +6,7 @@ from pathlib import Path
 from graft import checkpoints, tracking
 from graft.alone import alone
 from graft.artifacts import save_csv, save_json, save_model
+from graft.compute import ComputeSection, precision_here
 from graft.datasets.prepared import Card, read_split
 from graft.errors import reported
 from graft.networks.registry import AnyNetwork
@@ -28,14 +29,20 @@ class Declared(Settings):
     seed: int
     network: AnyNetwork
     train_source: Recipe
+    compute: ComputeSection
 
 
 def main(source: str) -> None:
     """Train one candidate source; write its model, metrics and learning curve."""
     given = read_declared(Path("params.yaml"), Declared)
-    start_tensorflow()
+    start_tensorflow(given.compute.device)
     card = Card.read(SOURCES / source)
-    recorded = {"seed": given.seed, "network": given.network, "train_source": given.train_source}
+    recorded = {
+        "seed": given.seed,
+        "network": given.network,
+        "train_source": given.train_source,
+        "compute": given.compute.chosen(),
+    }
     with (
         tracking.run("train_source", recorded, source=source) as record,
         checkpoints.kept("train_source", source=source) as checkpoint,
@@ -53,6 +60,7 @@ def main(source: str) -> None:
             given.train_source,
             generator(given.seed, "order", source),
             checkpoint=checkpoint,
+            precision=precision_here(given.compute.precision),
         )
         metrics["train_shared_with_target"] = card.notes["train_shared_with_target"]
         save_model(MODELS / f"{source}.keras", network.model, card.class_names)

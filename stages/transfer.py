@@ -17,6 +17,7 @@ from graft.artifacts import (
     save_json,
     save_model,
 )
+from graft.compute import ComputeSection
 from graft.datasets.prepared import Card, read_split
 from graft.errors import reported
 from graft.labels import labelled
@@ -49,12 +50,13 @@ class Declared(Settings):
     seed: int
     network: AnyNetwork
     transfer: TransferSection
+    compute: ComputeSection
 
 
 def main(source: str) -> None:
     """Write the initial target model, its receipt and the features of the labelled examples."""
     given = read_declared(Path("params.yaml"), Declared)
-    start_tensorflow()
+    start_tensorflow(given.compute.device)
     card = Card.read(TARGET)
     recorded = {"seed": given.seed, "network": given.network, "transfer": given.transfer}
     with tracking.run("transfer", recorded, source=source) as record:

@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from graft import checkpoints
 from graft.finetuning import Labelled
@@ -15,6 +16,13 @@ from graft.runtime import start_tensorflow
 # other's way.
 for _variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
     os.environ.setdefault(_variable, "1")
+
+# The gate draws the same examples each time. `pytest tests/hostile --hypothesis-profile=campaign`
+# draws others, and ten times as many.
+_drawn = settings(database=None, deadline=None, suppress_health_check=list(HealthCheck))
+settings.register_profile("gate", _drawn, max_examples=100, derandomize=True)
+settings.register_profile("campaign", _drawn, max_examples=1000)
+settings.load_profile("gate")
 
 
 @pytest.fixture(scope="session")

@@ -445,3 +445,73 @@ def test_a_model_whose_weights_do_not_fit_is_named(tmp_path, model_file, tensorf
             target.writestr(name, content)
     with pytest.raises(GraftError, match=r"other\.keras is no usable Keras model"):
         artifacts.load_model(other)
+
+
+@pytest.fixture
+def large(tmp_path, monkeypatch):
+    """A mapped array that counts as large, and what is in it."""
+    monkeypatch.setattr("graft.artifacts._LARGE", 10)
+    array = np.random.default_rng(0).integers(0, 1000, (7, 3, 2)).astype(np.int32)
+    artifacts.save_array(tmp_path / "array.npy", array)
+    return artifacts.load_array(tmp_path / "array.npy"), array
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        np.array([4, 0, 4, -1]),
+        np.array([], int),
+        np.arange(7) % 2 == 0,
+        slice(2, 5),
+        slice(None, None, -2),
+        3,
+        (2, 1, 0),
+        (slice(1, 3), ..., 1),
+        np.array([[0, 1], [5, 6]]),
+        (np.array([1, 2]), np.array([0, 2])),
+    ],
+    ids=str,
+)
+def test_what_is_selected_from_a_large_mapped_array_is_what_numpy_selects(large, key):
+    mapped, array = large
+    selected = mapped[key]
+    assert np.array_equal(selected, array[key])
+    assert not np.may_share_memory(selected, mapped)
+    assert type(selected) is type(array[key])
+
+
+def test_a_row_that_a_large_mapped_array_lacks_is_an_error(large):
+    with pytest.raises(IndexError):
+        large[0][np.array([0, 7])]
+
+
+def test_what_is_computed_from_a_large_mapped_array_is_no_longer_mapped(large):
+    mapped, array = large
+    assert np.array_equal((mapped + 1)[np.array([2, 3])], (array + 1)[[2, 3]])
+    assert np.array_equal(mapped.T[np.array([1, 0])], array.T[[1, 0]])
+    assert np.array_equal([row.sum() for row in mapped], [row.sum() for row in array])
+
+
+def test_a_large_mapped_array_does_not_end_up_in_memory(tmp_path):
+    with np.lib.format.open_memmap(tmp_path / "a.npy", "w+", np.uint8, (9000, 4096))._mmap:
+        pass
+    script = (
+        "import pathlib, sys, numpy as np\n"
+        "from graft.artifacts import load_array\n"
+        "def held():\n"
+        "    lines = pathlib.Path('/proc/self/status').read_text().splitlines()\n"
+        "    return next(int(x.split()[1]) for x in lines if x.startswith('RssFile')) >> 10\n"
+        "array = load_array(pathlib.Path(sys.argv[1]))\n"
+        "before = held()\n"
+        "for start in range(0, 9000, 1000):\n"
+        "    array[np.arange(start, start + 1000)], array[start : start + 1000]\n"
+        "print(held() - before)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "a.npy")],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    assert int(done.stdout) < 4  # MiB, of 35

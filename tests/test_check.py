@@ -36,6 +36,7 @@ finetune:
 scratch: {}
 transfer: {}
 evaluate: {}
+compute: {}
 """
 
 OVERVIEW = """\

@@ -3,14 +3,50 @@
 import ast
 import subprocess
 import sys
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
 import pytest
 import yaml
+from dvc.dependency import ParamsDependency
+from dvc.repo import Repo
+
+from graft.params import Params
 
 ROOT = Path(__file__).parent.parent
-STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+
+
+@dataclass
+class Stage:
+    """What dvc.yaml declares for a stage, as DVC resolves it for all items of its matrix."""
+
+    names: list[str] = field(default_factory=list)
+    commands: list[str] = field(default_factory=list)
+    deps: set[str] = field(default_factory=set)
+    params: set[str] = field(default_factory=set)
+    outs: list[str] = field(default_factory=list)
+
+
+def stages_of(folder):
+    """Return the stages by name, read by DVC itself."""
+    found = {}
+    with Repo(folder) as repo:
+        for resolved in repo.index.stages:
+            stage = found.setdefault(resolved.name.split("@")[0], Stage())
+            stage.names.append(resolved.name)
+            stage.commands.append(resolved.cmd)
+            stage.outs += [out.def_path for out in resolved.outs]
+            for dep in resolved.deps:
+                if isinstance(dep, ParamsDependency):
+                    assert dep.def_path == "params.yaml"
+                    stage.params |= set(dep.params)
+                else:
+                    stage.deps.add(dep.def_path)
+    return found
+
+
+STAGES = stages_of(ROOT)
 
 
 @cache
@@ -69,7 +105,7 @@ def closure(path):
 
 def declared_code(stage):
     """Return the declared deps of a stage that are code, and the files that they cover."""
-    deps = [dep for dep in STAGES[stage]["deps"] if dep.startswith(("graft", "stages"))]
+    deps = [dep for dep in STAGES[stage].deps if dep.startswith(("graft", "stages"))]
     return {dep: set(modules(dep)) if (ROOT / dep).is_dir() else {dep} for dep in deps}
 
 
@@ -82,8 +118,8 @@ def test_a_stage_declares_the_code_that_it_imports(stage):
     needed = closure(f"stages/{stage}.py")
     covered = declared_code(stage)
     missing = needed.difference(*covered.values())
-    # `prepare` checks every section of params.yaml, so it declares the package whole.
-    whole = covered.pop("graft") if stage == "prepare" else set()
+    # `check` knows every section of params.yaml, so it declares the package whole.
+    whole = covered.pop("graft") if stage == "check" else set()
     missing -= whole
     superfluous = {file for files in covered.values() for file in files} - needed
     superfluous = {f for f in superfluous if not (ROOT / f).is_file() or not is_docstring_alone(f)}
@@ -97,21 +133,21 @@ def test_a_stage_declares_the_code_that_it_imports(stage):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_declares_its_code_once(stage):
-    deps = STAGES[stage]["deps"]
-    twice = [d for d in deps for other in deps if d != other and d.startswith(f"{other}/")]
-    assert not twice
-    assert len(set(deps)) == len(deps)
+    deps = STAGES[stage].deps
+    assert not [d for d in deps for other in deps if d.startswith(f"{other}/")]
 
 
 def test_every_stage_has_its_script_and_every_script_its_stage():
     scripts = {Path(path).stem for path in modules("stages")} - {"__init__"}
     assert scripts == set(STAGES)
     for name, stage in STAGES.items():
-        assert stage["cmd"].split(" ${")[0] == f"python -m stages.{name}"
+        for resolved, command in zip(stage.names, stage.commands, strict=True):
+            item = resolved.removeprefix(name).removeprefix("@").replace("-", " ")
+            assert command == f"python -m stages.{name} {item}".strip()
 
 
 def read_parameters(path):
-    """Return the parameters that a stage reads, such as `methods.${item.method}`."""
+    """Return the parameters that a stage reads, such as `methods.*`."""
 
     def dotted(node):
         if isinstance(node, ast.Name):
@@ -119,7 +155,7 @@ def read_parameters(path):
         if isinstance(node, ast.Attribute) and (start := dotted(node.value)):
             return f"{start}.{node.attr}"
         if isinstance(node, ast.Subscript) and (start := dotted(node.value)):
-            return f"{start}.${{item.{ast.unparse(node.slice)}}}"
+            return f"{start}.*"
         return None
 
     inner = set()
@@ -137,10 +173,19 @@ def within(parameter, declared):
     return parameter == declared or parameter.startswith(f"{declared}.")
 
 
+def declared_parameters(stage):
+    """Return what a stage declares, with a star for the names that a study gives."""
+    return {
+        f"{section}.*" if section in ("methods", "sources") and name else declared
+        for declared in STAGES[stage].params
+        for section, _, name in [declared.partition(".")]
+    }
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_declares_the_parameters_that_it_reads(stage):
     read = read_parameters(f"stages/{stage}.py")
-    declared = STAGES[stage]["params"]
+    declared = declared_parameters(stage)
     missing = {name for name in read if not any(within(name, one) for one in declared)}
     superfluous = {one for one in declared if not any(within(name, one) for name in read)}
     wrong = missing | superfluous
@@ -151,11 +196,64 @@ def test_a_stage_declares_the_parameters_that_it_reads(stage):
     )
 
 
+def leaves(schema, definitions, name=""):
+    """Yield every parameter that a schema knows, with a star for the names that a study gives."""
+    schema = definitions[schema["$ref"].rsplit("/", 1)[-1]] if "$ref" in schema else schema
+    inner = [(name, one) for one in [*schema.get("anyOf", ()), *schema.get("oneOf", ())]]
+    inner += [(f"{name}.*", one) for one in schema.get("patternProperties", {}).values()]
+    inner += [(f"{name}.{key}", one) for key, one in schema.get("properties", {}).items()]
+    if not inner:
+        yield name.lstrip(".")
+    for place, one in inner:
+        yield from leaves(one, definitions, place)
+
+
+def test_every_declared_parameter_is_in_the_schema_and_all_of_the_schema_is_declared():
+    schema = Params.model_json_schema()
+    known = set(leaves(schema, schema["$defs"]))
+    assert {"seed", "methods.*.penalty.strength", "finetune.training.steps"} <= known
+    declared = set().union(*map(declared_parameters, STAGES))
+    unknown = {one for one in declared if not any(within(leaf, one) for leaf in known)}
+    # How runs are recorded is no parameter of a stage: no result depends on it.
+    declared.add("tracking")
+    unused = {leaf for leaf in known if not any(within(leaf, one) for one in declared)}
+    # How runs are recorded is no stage's: no result depends on it.
+    assert (unknown, unused) == (set(), {"tracking.unreachable"})
+
+
+def test_everything_waits_for_the_check_of_the_whole_of_params_yaml():
+    assert "params.yaml" in STAGES["check"].deps
+    first = [name for name, stage in STAGES.items() if not depends_on_another(stage)]
+    assert first == ["check"]
+
+
+def depends_on_another(stage):
+    outs = [out for other in STAGES.values() if other is not stage for out in other.outs]
+    return any(dep == out or dep.startswith(f"{out}/") for dep in stage.deps for out in outs)
+
+
+def test_the_names_that_dvc_makes_of_sources_and_methods_do_not_collide(tmp_path):
+    Repo.init(tmp_path, no_scm=True).close()
+    (tmp_path / "dvc.yaml").write_bytes((ROOT / "dvc.yaml").read_bytes())
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    sources, methods = ["a", "A", "a_b", "b"], ["b_c", "c", "C", "a_b_c"]
+    params["source"]["candidates"], params["finetune"]["methods"] = sources, methods
+    params["methods"] = dict.fromkeys(methods, params["methods"]["probe"])
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    stages = stages_of(tmp_path)
+    pairs = [f"{source} {method}" for source in sources for method in methods]
+    commands = {f"python -m stages.finetune {pair}" for pair in pairs}
+    assert set(stages["finetune"].commands) == commands
+    for stage in stages.values():
+        assert len(set(stage.names)) == len(stage.names)
+        assert len(set(stage.outs)) == len(stage.outs)
+
+
 def test_only_evaluate_declares_the_targets_test_split():
     test = "data/prepared/target/test"
     for name, stage in STAGES.items():
         covering = [
-            dep for dep in stage["deps"] if within(test.replace("/", "."), dep.replace("/", "."))
+            dep for dep in stage.deps if within(test.replace("/", "."), dep.replace("/", "."))
         ]
         assert covering == ([test] if name == "evaluate" else [])
 

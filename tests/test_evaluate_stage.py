@@ -28,6 +28,7 @@ finetune:
   folds: 0
   training: {steps: 5, learning_rate: 0.01}
 evaluate: {method: probe, resamples: 200, fail_on_hurt: true}
+compute: {}
 """
 
 CELLS = [(budget, repeat) for budget in (1, 2) for repeat in range(5)]
@@ -115,8 +116,8 @@ def test_the_answer_is_printed(result):
     printed = " ".join(result.stdout.split())
     assert "Transfer hurt. With 1 label per class `probe` reaches 0 % where" in printed
     assert (
-        "Of 2 classes `probe` is worse on dark (-100), bright (-100): points of recall, 95 % sure "
-        "of all these together." in printed
+        "Of 2 classes `probe` is worse on `dark` (-100), `bright` (-100): points of recall, 95 % "
+        "sure of the whole list." in printed
     )
     assert "models/target.keras holds `low probe`: the only candidate." in printed
     assert "with its logits divided by 2.00, fitted inside the labels, they would be" in printed

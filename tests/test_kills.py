@@ -47,6 +47,7 @@ finetune:
   training: {steps: 200, batch_size: 4, learning_rate: 0.01}
 scratch: {}
 evaluate: {resamples: 200}
+compute: {}
 """
 
 TRAINING = ("train_source@low", "scratch", "finetune@low-l2_sp")

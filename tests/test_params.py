@@ -40,6 +40,7 @@ evaluate:
   method: auto
   headline_budget: smallest
 transfer: {}
+compute: {}
 """
 
 
@@ -134,7 +135,7 @@ NETWORKS = "article, resnet, small_cnn"
 STRATEGIES = "full, gradual, layerwise, lp_ft, none, partial, probe, scratch, surgical"
 PENALTIES = "bss, co_tuning, delta, l1, l1_sp, l2, l2_sp, l2_sp_fisher, lwf"
 KEYS_OF_SECTIONS = (
-    "evaluate, finetune, methods, network, scratch, seed, source, sources, target, "
+    "compute, evaluate, finetune, methods, network, scratch, seed, source, sources, target, "
     "tracking, train_source, transfer"
 )
 TWO_SOURCES = (
@@ -147,6 +148,15 @@ FAULTS = {
         [("network:", "networks:")],
         f"12: unknown key 'networks'; expected one of: {KEYS_OF_SECTIONS} "
         "(did you mean 'network'?)",
+    ),
+    "unknown precision": (
+        [("compute: {}", "compute: {precision: float16}")],
+        "30: compute.precision: input should be 'float32', 'bfloat16' or 'auto'; "
+        "received 'float16'",
+    ),
+    "unknown device": (
+        [("compute: {}", "compute: {device: tpu}")],
+        "30: compute.device: input should be 'auto', 'cpu' or 'gpu'; received 'tpu'",
     ),
     "missing section": (
         [("network: {name: small_cnn}\n", "")],

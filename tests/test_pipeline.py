@@ -9,6 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+from dvc.dependency import ParamsDependency
+from dvc.repo import Repo
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
@@ -43,10 +46,12 @@ finetune:
   folds: 3
   training: {steps: 4, batch_size: 4, learning_rate: 0.01}
 scratch: {}
-evaluate: {resamples: 200}
+evaluate: {resamples: 200, confidence: 0.95}
+compute: {}
 """
 
 STAGES = {
+    "check",
     "prepare",
     "train_source@low",
     "train_source@printed",
@@ -67,11 +72,11 @@ class Project:
     def __init__(self, folder):
         self.folder = folder
 
-    def run(self, *command, check=True):
+    def run(self, *command, check=True, **environment):
         return subprocess.run(
             command,
             cwd=self.folder,
-            env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"},
+            env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", **environment},
             capture_output=True,
             text=True,
             check=check,
@@ -112,10 +117,30 @@ def project(tmp_path_factory):
     made = Project(folder)
     made.run("git", "init", "-q")
     made.run("git", "add", "-A")
-    author = ("-c", "user.name=someone", "-c", "user.email=someone@example.org")
-    made.run("git", *author, "commit", "-q", "-m", "Start")
+    made.run("git", "config", "user.name", "someone")
+    made.run("git", "config", "user.email", "someone@example.org")
+    made.run("git", "commit", "-q", "-m", "Start")
     made.first = made.repro()
     return made
+
+
+@pytest.fixture
+def s3(monkeypatch):
+    """An S3-compatible server on this machine, with an empty bucket."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "anything")
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(
+        Bucket="studies"
+    )
+    yield endpoint
+    server.stop()
 
 
 def test_the_first_run_runs_every_stage_and_ends_with_the_answer(project):
@@ -179,8 +204,8 @@ def test_every_class_and_every_calibrated_cell_has_its_row(project):
     calibrated = project.rows("metrics/calibration.csv")
     cells = {(r["source"], r["method"], r["labels_per_class"], r["repeat"]) for r in calibrated}
     assert cells == {(*arm, "3", "0") for arm in {("", "scratch"), *arms}}
-    output = project.first[1]
-    assert "with its logits divided by" in " ".join(output.split())  # wrapped anywhere
+    printed = " ".join(project.first[1].split())
+    assert "with its logits divided by" in printed
 
 
 def tracked(project, **tags):
@@ -223,7 +248,7 @@ def record(project):
 
 def test_the_runs_are_those_of_dvc_lock(project):
     output = record(project)
-    assert output == "Each of the 11 stages of dvc.lock has its run in MLflow.\n"
+    assert output == "Each of the 12 stages of dvc.lock has its run in MLflow.\n"
     runs = len(tracked(project))
     (invocation,) = tracked(project, **{"graft.kind": "invocation"})
     assert invocation.info.status == "FINISHED"
@@ -241,14 +266,127 @@ def test_nothing_runs_the_second_time_and_the_lock_is_the_same_when_forced(proje
     assert project.read("dvc.lock") == lock
 
 
+def files_in(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+def only(params, declared):
+    """Return the declared parameters, and no other."""
+    kept = {}
+    for name in declared:
+        inner, value = kept, params
+        *sections, last = name.split(".")
+        for section in sections:
+            inner, value = inner.setdefault(section, {}), value[section]
+        inner[last] = value[last]
+    return kept
+
+
+ONE_OF_EACH = [
+    "check",
+    "prepare",
+    "train_source@low",
+    "scratch",
+    "transfer@low",
+    "finetune@low-l2_sp",
+    "evaluate",
+]
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_a_stage_needs_what_it_declares_and_writes_its_outs(project, tmp_path, name):
+    """It runs in a folder with nothing else in it, and writes the same bytes there."""
+    room = Project(tmp_path / "room")
+    with Repo(project.folder) as repo:
+        stage = next(stage for stage in repo.index.stages if stage.name == name)
+        for dep in stage.deps:
+            target = room.folder / dep.def_path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(dep, ParamsDependency):
+                params = yaml.safe_load(project.read("params.yaml"))
+                target.write_text(yaml.safe_dump(only(params, dep.params)))
+            else:
+                copy = shutil.copytree if (project.folder / dep.def_path).is_dir() else shutil.copy
+                copy(project.folder / dep.def_path, target)
+        given = files_in(room.folder)
+        room.run(*stage.cmd.split(), DVC_ROOT=str(tmp_path / "original"))
+        made = files_in(room.folder)
+        outs = [out.def_path for out in stage.outs]
+    expected = {
+        path: content
+        for path, content in files_in(project.folder).items()
+        if any(path == out or path.startswith(f"{out}/") for out in outs)
+    }
+    assert {path: made.get(path) for path in given} == given
+    new = made.keys() - given.keys()
+    assert new == expected.keys()
+    assert all(made[path] == expected[path] for path in new)
+
+
+def test_a_clone_that_pulls_runs_nothing(project, tmp_path, s3):
+    """From a folder and from an S3-compatible server."""
+    remotes = {"folder": str(tmp_path / "remote"), "bucket": "s3://studies/digits"}
+    for name, url in remotes.items():
+        project.run("dvc", "remote", "add", name, url)
+    project.run("dvc", "remote", "modify", "bucket", "endpointurl", s3)
+    for name in remotes:
+        project.run("dvc", "push", "-r", name)
+    project.run("git", "add", "-A")
+    project.run("git", "commit", "-q", "-m", "Reproduce the study")
+    for name in remotes:
+        clone = Project(tmp_path / f"clone of {name}")
+        project.run("git", "clone", "-q", ".", str(clone.folder))
+        clone.run("dvc", "pull", "-r", name)
+        ran, output = clone.repro()
+        assert (ran, "Data and pipelines are up to date" in output) == (set(), True)
+        model = "models/target.keras"
+        assert (clone.folder / model).read_bytes() == (project.folder / model).read_bytes()
+
+
+def test_an_experiment_is_compared_applied_and_kept_as_a_branch(project):
+    before = json.loads(project.read("metrics/evaluate.json"))
+    output = project.run(
+        *("dvc", "exp", "run", "--name", "wide", "-S", "evaluate.confidence=0.99")
+    ).stdout
+    assert {
+        line.split("'")[1] for line in output.splitlines() if line.startswith("Running st")
+    } == {
+        "check",
+        "evaluate",
+    }
+    after = json.loads(project.read("metrics/evaluate.json"))
+    assert after["transfer_gain"] == before["transfer_gain"]
+    assert after["transfer_gain_low"] < before["transfer_gain_low"]
+    project.run("git", "checkout", "-q", ".")
+    project.run("dvc", "checkout")
+    changed = json.loads(project.run("dvc", "exp", "diff", "HEAD", "wide", "--json").stdout)
+    assert changed["params"]["params.yaml"]["evaluate.confidence"] == {
+        "old": 0.95,
+        "new": 0.99,
+        "diff": pytest.approx(0.04),
+    }
+    project.run("dvc", "exp", "branch", "wide", "kept")
+    assert "confidence: 0.99" in project.run("git", "show", "kept:params.yaml").stdout
+    project.run("dvc", "exp", "apply", "wide")
+    assert json.loads(project.read("metrics/evaluate.json")) == after
+    assert project.repro()[0] == set()
+    project.run("git", "checkout", "-q", ".")
+    project.run("dvc", "checkout")
+
+
 def test_a_change_of_one_method_runs_that_method_alone(project):
     project.change("strength: 0.01", "strength: 0.02")
-    assert project.repro()[0] == {"finetune@low-l2_sp", "finetune@printed-l2_sp", "evaluate"}
+    ran = {"check", "finetune@low-l2_sp", "finetune@printed-l2_sp", "evaluate"}
+    assert project.repro()[0] == ran
 
 
 def test_what_is_no_longer_named_is_not_evaluated(project):
     project.change("methods: [probe, l2_sp]", "methods: [probe]")
-    assert project.repro()[0] == {"evaluate"}
+    assert project.repro()[0] == {"check", "evaluate"}
     assert not (project.folder / "models/finetuned/low/l2_sp").exists()
     assert {row["method"] for row in project.rows("metrics/cells.csv")} == {"scratch", "probe"}
 
@@ -281,11 +419,23 @@ def test_arms_that_were_tuned_unequally_are_not_compared(project):
     assert "Traceback" not in result.stderr
 
 
-def test_a_wrong_parameter_stops_the_run_before_anything_is_written(project):
-    project.change("repeats: 2", "repeat: 2")
-    before = project.read("data/prepared/target/card.json")
-    result = project.run(sys.executable, "-m", "stages.prepare", check=False)
-    assert result.returncode == 2
-    assert result.stderr.startswith("graft: params.yaml:13: target: unknown key 'repeat'")
+TYPOS = {
+    "in a section": ("repeats: 2", "repeat: 2", "params.yaml:13: target: unknown key 'repeat'"),
+    "a new section": ("seed: 0", "seed: 0\ntypo: 5", "params.yaml:2: unknown key 'typo'"),
+    "of a late stage": ("{resamples: 200,", "{resample: 200,", "params.yaml:26: evaluate: unknown"),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "message"), TYPOS.values(), ids=TYPOS)
+def test_a_parameter_that_nothing_knows_stops_the_run_before_its_first_stage(
+    project, old, new, message
+):
+    project.change(old, new)
+    lock = project.read("dvc.lock")
+    result = project.run("dvc", "repro", check=False)
+    project.change(new, old)
+    assert result.returncode != 0
+    assert result.stdout.count("Running stage") == result.stdout.count("Running stage 'check'") == 1
+    assert f"graft: {message}" in result.stderr
     assert "Traceback" not in result.stderr
-    assert project.read("data/prepared/target/card.json") == before
+    assert project.read("dvc.lock") == lock

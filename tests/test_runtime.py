@@ -34,3 +34,13 @@ def test_what_was_held_back_is_shown_when_the_start_fails():
     assert done.returncode == 1
     assert "a native notice" in done.stderr
     assert "ImportError: broken" in done.stderr
+
+
+def test_tensorflow_starts_without_the_packages_that_keras_wraps_and_they_import_afterwards():
+    done = python(
+        "import scipy, sys\n"
+        "from graft.runtime import start_tensorflow; start_tensorflow()\n"
+        "print(*sorted({'scipy', 'sklearn', 'pandas', 'matplotlib'} & set(sys.modules)))\n"
+        "import sklearn.linear_model, pandas, matplotlib.pyplot"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "scipy\n", "")

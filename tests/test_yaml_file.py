@@ -127,9 +127,34 @@ def test_a_fault_is_named_with_its_line(text, message):
     assert str(caught.value) == message
 
 
-def test_a_document_that_holds_itself_is_refused():
-    with pytest.raises(GraftError, match=r"^params\.yaml is no usable YAML: "):
-        parse("a: &a [*a]\n", "params.yaml")
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1\nb: &b [*b]\n", "params.yaml:3: is nested too deeply; flatten it"),
+        ("a: 1\nb: " + "[" * 5000, "params.yaml:2: is nested too deeply; flatten it"),
+        (
+            f"a: 1\nb: {'9' * 5000}\n",
+            "params.yaml:2: found an integer of too many digits; mend the YAML there",
+        ),
+    ],
+    ids=["holds itself", "deep", "long integer"],
+)
+def test_what_python_cannot_hold_is_refused(text, message):
+    with pytest.raises(GraftError) as caught:
+        parse(text, "params.yaml")
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["a{0}: &a{0} [{1}]\n", "a{0}: &a{0} {{<<: [{1}], k{0}: 1}}\n"],
+    ids=["aliases", "merges"],
+)
+def test_aliases_that_multiply_are_refused(line):
+    """Ten lines that would otherwise be a thousand million values."""
+    lines = [line.format(n, ", ".join([f"*a{n - 1}"] * 10) if n else "") for n in range(10)]
+    with pytest.raises(GraftError, match=r"^params\.yaml:\d+: more than 100,000 values"):
+        parse("".join(lines), "params.yaml")
 
 
 def test_a_control_character_is_refused():

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from graft.datasets.base import Dataset, Examples, chosen_classes, select
 from graft.datasets.raw_files import RawPath, found
@@ -38,11 +38,14 @@ class Arrays(Dataset):
         The file, relative to data/raw.
     class_names
         For integer labels, the names of 0, 1, 2, ...; for strings, their order.
+    max_unpacked_bytes
+        The most that its arrays may unpack to, all together.
     """
 
     name: Literal["arrays"] = "arrays"
     path: RawPath
     class_names: tuple[str, ...] | None = None
+    max_unpacked_bytes: int = Field(default=4 << 30, ge=1)
 
     @field_validator("class_names")
     @classmethod
@@ -53,7 +56,7 @@ class Arrays(Dataset):
 
     def check(self, raw: Path, classes: Sequence[str] | None) -> None:
         """Read the labels, and of the images their shape alone."""
-        with _opened(found(raw, self.path)) as file:
+        with _opened(found(raw, self.path), self.max_unpacked_bytes) as file:
             for x, y in file.pairs():
                 _check_shape(file.where(x), *file.header(x))
                 _check_length(file, x, file.header(x)[0], y, len(_flat(file, y)))
@@ -68,7 +71,7 @@ class Arrays(Dataset):
         workspace: Path,
     ) -> Examples:
         """Return the images in the order of the file, training before test."""
-        with _opened(found(raw, self.path)) as file:
+        with _opened(found(raw, self.path), self.max_unpacked_bytes) as file:
             names, labels = self._labels(file)
             parts = []
             for x, y in file.pairs():
@@ -158,9 +161,15 @@ class _File:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[_File]:
+def _opened(path: Path, limit: int) -> Iterator[_File]:
     try:
         with zipfile.ZipFile(path) as archive:
+            unpacked = sum(info.file_size for info in archive.infolist())
+            if unpacked > limit:
+                raise GraftError(
+                    f"{path} unpacks to {unpacked:,} bytes, more than {limit:,}; if that is right, "
+                    "raise max_unpacked_bytes"
+                )
             yield _File(path, archive)
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError) as error:
         raise GraftError(

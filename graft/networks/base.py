@@ -89,6 +89,12 @@ class Network:
         return tuple(dict.fromkeys(name for name in names if name not in _UNLEARNED))
 
     @cached_property
+    def body(self) -> "list[keras.layers.Layer]":
+        """The layers between the adapter and the features."""
+        named = ((_block(layer.name), layer) for layer in self.model.layers)
+        return [layer for block, layer in named if block not in ("raw", HEAD, *_UNLEARNED)]
+
+    @cached_property
     def tensors(self) -> "dict[str, keras.Variable]":
         """Every variable by its path, BatchNorm's moving statistics included."""
         return {v.path: v for layer in self.model.layers for v in layer.weights}

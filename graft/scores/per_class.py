@@ -139,7 +139,7 @@ def winners_and_losers(gains: Sequence[ClassGain], repeats: int, confidence: flo
         called = [gain for gain in gains if gain.outcome == outcome]
         called.sort(key=lambda gain: -abs(gain.gain))
         if called:
-            listed = [f"{each.class_name} ({100 * each.gain:+.0f})" for each in called[:_LISTED]]
+            listed = [f"`{each.class_name}` ({100 * each.gain:+.0f})" for each in called[:_LISTED]]
             if len(called) > _LISTED:
                 listed.append(f"{len(called) - _LISTED} more")
             parts.append(f"{what} {', '.join(listed)}")
@@ -149,5 +149,5 @@ def winners_and_losers(gains: Sequence[ClassGain], repeats: int, confidence: flo
     caution = " Another repeat may well turn them." if repeats == 1 else ""
     return (
         f"Of {len(gains)} classes `{gains[0].method}` is {' and '.join(parts)}: points of recall, "
-        f"{100 * confidence:g} % sure of all these together.{caution}"
+        f"{100 * confidence:g} % sure of the whole list.{caution}"
     )

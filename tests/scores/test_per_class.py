@@ -63,8 +63,8 @@ def test_the_sentence_names_the_largest_first(study):
     rows = gains(*study, ("a", "b", "c"))
     won, lost = 100 * rows[0].gain, 100 * rows[1].gain
     assert winners_and_losers(rows, 5, 0.95) == (
-        f"Of 3 classes `full` is better on a ({won:+.0f}) and worse on b ({lost:+.0f}): points of "
-        "recall, 95 % sure of all these together."
+        f"Of 3 classes `full` is better on `a` ({won:+.0f}) and worse on `b` ({lost:+.0f}): points "
+        "of recall, 95 % sure of the whole list."
     )
     assert winners_and_losers(rows, 1, 0.95).endswith(" Another repeat may well turn them.")
     halves = gains(

@@ -183,6 +183,7 @@ finetune: {methods: [probe], folds: 2, training: {steps: 1, learning_rate: 0.1}}
 scratch: {}
 transfer: {}
 evaluate: {}
+compute: {}
 """
     path = folder / "params.yaml"
     path.write_text(text)

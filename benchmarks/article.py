@@ -1,0 +1,87 @@
+"""The article's experiment on CIFAR-10: 10 epochs on the source, 10 of fine-tuning, the test.
+
+From prepared data to test accuracy. graft's side are the stages that do what the script does,
+`train_source`, `transfer`, `finetune` and `evaluate`, each a process of its own with its start,
+its record in MLflow and its files. The control, which the script lacks and `evaluate` needs, runs
+once and is told apart, and so do the stages in bfloat16.
+"""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.measuring import Cost, Goal, Row, alternating, options, python, report, rows_of
+from benchmarks.studies import CIFAR10, made_up_images, photo_study, write
+from graft.datasets.prepared import read_split
+
+STAGES = (("train_source", "photos"), ("transfer", "photos"), ("finetune", "photos", "full"))
+
+
+def main() -> None:
+    """Measure and report."""
+    given = options("article", __doc__ or "", repeats=3)
+    epochs, per_class = (1, 12) if given.quick else (10, 4000)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        made_up = folder / "made-up.zip"
+        images = made_up_images(made_up, per_class + 3) if given.quick else given.needed_images()
+        prepare(folder, images, epochs, per_class)
+        control = python("-m", "stages.scratch", cwd=folder)
+        script = ("-m", "benchmarks.baselines.article", "data.npz", str(epochs))
+        costs = alternating(
+            lambda: graft(folder), lambda: python(*script, cwd=folder), given.repeats
+        )
+        params = folder / "params.yaml"
+        params.write_text(params.read_text() + "  precision: bfloat16\n")
+        mixed = None if given.quick else graft(folder)
+    accuracies = [[100 * cost.said["accuracy"] for cost in arm] for arm in costs]
+    rows = [
+        *rows_of(costs, wall=Goal(0.65), memory=Goal(0.2)),
+        Row("test accuracy", "%", *accuracies),
+    ]
+    notes = [f"The control, `scratch`, took {told(control)} more."]
+    if mixed is not None:
+        accuracy = f"accuracy {100 * mixed.said['accuracy']:.1f} %"
+        notes.append(f"Once, in bfloat16: {told(mixed)}, {accuracy}.")
+    report("article", given, rows, other="the article's script", notes=notes)
+
+
+def told(cost: Cost) -> str:
+    """Return the times in words."""
+    return f"{cost.wall:.0f} s, {cost.processor:.0f} s of processor time"
+
+
+def prepare(folder: Path, images: Path, epochs: int, per_class: int) -> None:
+    """Write graft's prepared data, and the same images as the arrays that the script reads."""
+    steps = max(1, epochs * per_class * len(CIFAR10) // 64)
+    write(folder, photo_study(images.name, labels_per_class=(per_class,), steps=steps), images)
+    python("-m", "stages.prepare", cwd=folder)
+    source = folder / "data/prepared/sources/photos"
+    # Keras validates on the last fifth: here, on what graft validates on.
+    parts = [read_split(source / split) for split in ("train", "validation")]
+    test = read_split(folder / "data/prepared/target/test")
+    np.savez(
+        folder / "data.npz",
+        x_train=np.concatenate([part.inputs for part in parts]),
+        y_train=np.concatenate([part.labels for part in parts]),
+        x_test=test.inputs,
+        y_test=test.labels,
+    )
+
+
+def graft(folder: Path) -> Cost:
+    """Run the stages one after the other; say the accuracy of the fine-tuned model."""
+    total = Cost(0, 0, 0)
+    for stage, *matrix in STAGES:
+        total += python("-m", f"stages.{stage}", *matrix, cwd=folder)
+    total += python("-m", "stages.evaluate", cwd=folder)
+    rows = (folder / "metrics/cells.csv").read_text().splitlines()
+    columns = rows[0].split(",")
+    of_full = next(row.split(",") for row in rows[1:] if row.split(",")[1] == "full")
+    accuracy = float(of_full[columns.index("accuracy")])
+    return Cost(total.wall, total.processor, total.memory, {"accuracy": accuracy})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""60,000 JPEG files in a zip to arrays on disk: the stage `prepare` against a plain Pillow loop.
+
+The stage also checks the files, splits, draws the label budgets, looks for images that source and
+target share, and hashes what it writes. Its memory is measured on a quarter of the images too: the
+last line is all of them over a quarter.
+"""
+
+import tempfile
+import zipfile
+from pathlib import Path
+
+from benchmarks.measuring import Cost, Goal, Row, alternating, options, python, report, rows_of
+from benchmarks.studies import CIFAR10, made_up_images, photo_study, write
+
+
+def main() -> None:
+    """Measure and report."""
+    given = options("prepare", __doc__ or "", repeats=5)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        made_up = folder / "made-up.zip"
+        images = made_up_images(made_up, 40) if given.quick else given.needed_images()
+        script = ("-m", "benchmarks.baselines.prepare", images)
+        costs = alternating(
+            lambda: prepare(folder / "all", images),
+            lambda: python(*script, cwd=folder),
+            given.repeats,
+        )
+        quarter = every(images, 4, folder / "quarter.zip")
+        few = [prepare(folder / "few", quarter).memory for _ in range(given.repeats)]
+    memory = [cost.memory for cost in costs[0]]
+    rows = [
+        *rows_of(costs, wall=Goal(0.6)),
+        Row("graft's memory over 1/4 of the images", "MiB", memory, few, Goal(1.1)),
+    ]
+    report("prepare", given, rows, other="a plain Pillow loop")
+
+
+def prepare(folder: Path, images: Path) -> Cost:
+    """Run the stage on six classes as the source and four as the target."""
+    if not folder.exists():
+        study = photo_study(
+            images.name,
+            source=CIFAR10[:6],
+            target=CIFAR10[6:],
+            labels_per_class=(5, "all"),
+            steps=1,
+        )
+        write(folder, study, images)
+    return python("-m", "stages.prepare", cwd=folder)
+
+
+def every(images: Path, number: int, target: Path) -> Path:
+    """Copy every so manieth file of a zip into another."""
+    with zipfile.ZipFile(images) as source, zipfile.ZipFile(target, "w") as copy:
+        for name in sorted(n for n in source.namelist() if not n.endswith("/"))[::number]:
+            copy.writestr(name, source.read(name))
+    return target
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,12 @@
+"""What params.yaml says of the candidate sources in use."""
+
+from pydantic import Field
+
+from graft.settings import Identifier, Settings
+
+
+class SourceSection(Settings):
+    """Which of `sources` are in use, and how much of each is held out from training."""
+
+    candidates: tuple[Identifier, ...] = Field(min_length=1)
+    validation_fraction: float = Field(default=0.1, gt=0, lt=1)
