@@ -47,7 +47,7 @@ finetune:
   training: {steps: 4, batch_size: 4, learning_rate: 0.01}
 scratch: {}
 evaluate: {resamples: 200, confidence: 0.95}
-compute: {}
+compute: {device: auto}
 """
 
 STAGES = {
