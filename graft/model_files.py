@@ -9,6 +9,7 @@ import io
 import json
 import math
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,7 +56,7 @@ _MAX_PARTS = 20_000
 _MAX_ACTIVATIONS = 1 << 26
 
 # What zipfile raises on files that are broken in one way or another.
-BROKEN_ZIP = (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError)
+BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError)
 
 
 @contextmanager

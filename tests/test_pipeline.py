@@ -302,7 +302,7 @@ def test_a_stage_needs_what_it_declares_and_writes_its_outs(project, tmp_path, n
     """It runs in a folder with nothing else in it, and writes the same bytes there."""
     room = Project(tmp_path / "room")
     with Repo(project.folder) as repo:
-        stage = repo.stage.load_one(name)
+        stage = next(stage for stage in repo.index.stages if stage.name == name)
         for dep in stage.deps:
             target = room.folder / dep.def_path
             target.parent.mkdir(parents=True, exist_ok=True)
