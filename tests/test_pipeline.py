@@ -47,7 +47,7 @@ finetune:
   training: {steps: 4, batch_size: 4, learning_rate: 0.01}
 scratch: {}
 evaluate: {resamples: 200, confidence: 0.95}
-compute: {device: auto}
+compute: {}
 """
 
 STAGES = {
@@ -299,8 +299,11 @@ ONE_OF_EACH = [
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)
 def test_a_stage_needs_what_it_declares_and_writes_its_outs(project, tmp_path, name):
-    """It runs in a folder with nothing else in it, and writes the same bytes there."""
-    room = Project(tmp_path / "room")
+    """It runs in a folder with that and dvc.yaml in it, and writes the same bytes there."""
+    room, original = Project(tmp_path / "room"), tmp_path / "original"
+    for folder in (room.folder, original):
+        folder.mkdir()
+    shutil.copy(project.folder / "dvc.yaml", room.folder)
     with Repo(project.folder) as repo:
         stage = next(stage for stage in repo.index.stages if stage.name == name)
         for dep in stage.deps:
@@ -313,7 +316,7 @@ def test_a_stage_needs_what_it_declares_and_writes_its_outs(project, tmp_path, n
                 copy = shutil.copytree if (project.folder / dep.def_path).is_dir() else shutil.copy
                 copy(project.folder / dep.def_path, target)
         given = files_in(room.folder)
-        room.run(*stage.cmd.split(), DVC_ROOT=str(tmp_path / "original"))
+        room.run(*stage.cmd.split(), DVC_ROOT=str(original))
         made = files_in(room.folder)
         outs = [out.def_path for out in stage.outs]
     expected = {
