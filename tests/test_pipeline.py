@@ -47,7 +47,7 @@ finetune:
   training: {steps: 4, batch_size: 4, learning_rate: 0.01}
 scratch: {}
 evaluate: {resamples: 200, confidence: 0.95}
-compute: {}
+compute: {device: auto}
 """
 
 STAGES = {
@@ -422,7 +422,7 @@ def test_arms_that_were_tuned_unequally_are_not_compared(project):
 TYPOS = {
     "in a section": ("repeats: 2", "repeat: 2", "params.yaml:13: target: unknown key 'repeat'"),
     "a new section": ("seed: 0", "seed: 0\ntypo: 5", "params.yaml:2: unknown key 'typo'"),
-    "of a late stage": ("{resamples: 200,", "{resample: 200,", "params.yaml:26: evaluate: unknown"),
+    "of a late stage": ("{resamples: 200,", "{resample: 200,", "params.yaml:28: evaluate: unknown"),
 }
 
 

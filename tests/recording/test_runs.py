@@ -37,6 +37,7 @@ def runs(folder, experiment="graft", **tags):
 
     client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     found = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
+    found = sorted(found, key=lambda run: run.data.tags.get("graft.key", ""), reverse=True)
     return client, [r for r in found if tags.items() <= r.data.tags.items()]
 
 
