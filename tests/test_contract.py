@@ -219,6 +219,15 @@ def test_every_declared_parameter_is_in_the_schema_and_all_of_the_schema_is_decl
     assert (unknown, unused) == (set(), {"tracking.unreachable"})
 
 
+@pytest.mark.parametrize("declared", sorted(set().union(*map(declared_parameters, STAGES))))
+def test_a_declared_parameter_has_no_default(declared):
+    """Or DVC itself stops, at that stage and not at `check`, when params.yaml leaves it out."""
+    section = Params
+    for name in declared.removesuffix(".*").split("."):
+        assert section.model_fields[name].is_required()
+        section = section.model_fields[name].annotation
+
+
 def test_everything_waits_for_the_check_of_the_whole_of_params_yaml():
     assert "params.yaml" in STAGES["check"].deps
     first = [name for name, stage in STAGES.items() if not depends_on_another(stage)]
