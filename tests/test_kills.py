@@ -48,7 +48,6 @@ finetune:
   training: {steps: 200, batch_size: 4, learning_rate: 0.01}
 scratch: {}
 evaluate: {resamples: 200}
-compute: {precision: float32, device: auto}
 """
 
 TRAINING = ("train_source@low", "scratch", "finetune@low-l2_sp")
