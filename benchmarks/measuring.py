@@ -41,17 +41,26 @@ class Cost:
         once for each.
     said
         The JSON in the last line of its output, where it is JSON.
+    largest
+        MiB: the most that one process alone held.
     """
 
     wall: float
     processor: float
     memory: float
     said: Any = None
+    largest: float = 0
 
     def __add__(self, other: "Cost") -> "Cost":
         """Return the cost of one after the other."""
         memory = max(self.memory, other.memory)
-        return Cost(self.wall + other.wall, self.processor + other.processor, memory, other.said)
+        return Cost(
+            self.wall + other.wall,
+            self.processor + other.processor,
+            memory,
+            other.said,
+            max(self.largest, other.largest),
+        )
 
 
 def cost_of(
@@ -76,7 +85,8 @@ def cost_of(
         _, ended, usage = os.wait4(process.pid, 0)
         wall = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(ended)
-        peak = max(watch.stop(), usage.ru_maxrss / 1024)
+        largest = usage.ru_maxrss / 1024
+        peak = max(watch.stop(), largest)
         output.seek(0)
         lines = output.read().splitlines()
     if process.returncode != status:
@@ -84,7 +94,7 @@ def cost_of(
         raise RuntimeError(
             f"{' '.join(map(str, command))} ended with {process.returncode}:\n{said}"
         )
-    return Cost(wall, usage.ru_utime + usage.ru_stime, peak, _parsed(lines[-1:]))
+    return Cost(wall, usage.ru_utime + usage.ru_stime, peak, _parsed(lines[-1:]), largest)
 
 
 def python(*arguments: str | Path, cwd: Path, env: dict[str, str] | None = None) -> Cost:

@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graft.artifacts import load_arrays, save_arrays
+from graft.compute import device_here
 from graft.errors import GraftError
 from graft.fingerprint import fingerprint
 
@@ -194,7 +195,8 @@ def _numerics() -> str:
     settings = {k: v for k, v in os.environ.items() if k.startswith(("TF_", "CUDA_", "OMP_"))}
     versions = [sys.version, *(version(library) for library in _NUMERICS)]
     processors = len(os.sched_getaffinity(0))
-    return json.dumps([processor, processors, settings, versions], sort_keys=True)
+    device = device_here() if "tensorflow" in sys.modules else None
+    return json.dumps([processor, processors, device, settings, versions], sort_keys=True)
 
 
 def _forget_old(everything: Path) -> None:

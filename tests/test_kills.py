@@ -33,6 +33,7 @@ target:
   labels_per_class: [1, 3]
   repeats: 3
 network: {name: small_cnn, width: 2}
+compute: {precision: float32, device: auto}
 train_source: {steps: 4000, learning_rate: 0.01, augmentation: {crop: 1}}
 transfer: {scores: [knn]}
 methods:
@@ -47,7 +48,6 @@ finetune:
   training: {steps: 200, batch_size: 4, learning_rate: 0.01}
 scratch: {}
 evaluate: {resamples: 200}
-compute: {}
 """
 
 TRAINING = ("train_source@low", "scratch", "finetune@low-l2_sp")
@@ -197,7 +197,9 @@ def test_a_run_killed_at_any_instant_ends_in_the_same_bytes(tmp_path):
     """At least 20 kills, each stage hit, and what training had finished is taken up."""
     begun = make(tmp_path / "begun")
     unbroken = shutil.copytree(begun, tmp_path / "unbroken")
-    began = Repro(unbroken).end()
+    whole = Repro(unbroken)
+    began = whole.end()
+    assert (unbroken / "models/target.keras").exists(), "\n".join(whole.lines)
     seconds = {stage: after - at for (stage, at), (_, after) in pairwise(began)}
 
     killed = shutil.copytree(begun, tmp_path / "killed")
