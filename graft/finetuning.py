@@ -23,7 +23,8 @@ from graft.labels import Budget, labelled
 from graft.methods import Method
 from graft.networks.base import HEAD, Network, Weights
 from graft.penalties.base import Arrays, Evidence, SourceTask
-from graft.settings import Identifier, Settings, fault
+from graft.sections import Part
+from graft.settings import Identifier, fault
 from graft.streams import generator
 from graft.training import Curve, Recipe, TrainingLoop
 
@@ -31,19 +32,28 @@ from graft.training import Curve, Recipe, TrainingLoop
 _PROBE_C = 1.0
 
 
-class FinetuneSection(Settings):
-    """The methods in use, how each cell trains, and the folds by which `auto` chooses."""
+class MethodsInUse(Part):
+    """The methods in use."""
 
     methods: tuple[Identifier, ...] = Field(min_length=1)
+
+
+class CellTraining(Part):
+    """How each cell trains, and the folds by which `auto` chooses."""
+
     folds: int = Field(ge=0, le=100)
     training: Recipe
 
     @model_validator(mode="after")
-    def _check_folds(self) -> "FinetuneSection":
+    def _check_folds(self) -> "CellTraining":
         if self.folds == 1:
             message = "folds: received 1; expected 0 (no cross-validation) or at least 2"
             raise fault(message, "folds")
         return self
+
+
+class FinetuneSection(MethodsInUse, CellTraining):
+    """The methods in use, how each cell trains, and the folds by which `auto` chooses."""
 
 
 @dataclass(frozen=True)

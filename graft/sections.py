@@ -13,6 +13,10 @@ from graft.yaml_file import Position, parse
 Sections = TypeVar("Sections", bound=Settings)
 
 
+class Part(Settings):
+    """Some keys of a section; `read_declared` looks at no other."""
+
+
 def read_whole(path: Path, kind: type[Sections]) -> Sections:
     """Read every section of a params.yaml; a section that `kind` does not know is an error.
 
@@ -26,14 +30,22 @@ def read_whole(path: Path, kind: type[Sections]) -> Sections:
 
 
 def read_declared(path: Path, kind: type[Sections]) -> Sections:
-    """Read the sections that `kind` has, and look at no other.
+    """Read the sections that `kind` has, of a `Part` its keys, and look at no other.
 
     A stage that reads what it declares in dvc.yaml, and that alone, needs neither the other
     parameters nor the code that understands them.
     """
     value, lines = _parsed(path)
+    return _validated(_declared(value, kind), lines, path, kind)
+
+
+def _declared(value: Mapping[str, Any], kind: type[Settings]) -> dict[str, Any]:
     declared = {key: section for key, section in value.items() if key in kind.model_fields}
-    return _validated(declared, lines, path, kind)
+    for key, section in declared.items():
+        inner = kind.model_fields[key].annotation
+        if isinstance(section, dict) and isinstance(inner, type) and issubclass(inner, Part):
+            declared[key] = _declared(section, inner)
+    return declared
 
 
 def _parsed(path: Path) -> tuple[dict[str, Any], Mapping[Position, int]]:

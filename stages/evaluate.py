@@ -27,7 +27,7 @@ from graft.evaluation import (
     headline,
     refuse_hurt,
 )
-from graft.finetuning import Cell, FinetuneSection
+from graft.finetuning import Cell, MethodsInUse
 from graft.labels import Budget
 from graft.networks.base import Network
 from graft.progress import progress
@@ -63,7 +63,7 @@ class Declared(Settings):
 
     seed: int
     source: SourceSection
-    finetune: FinetuneSection
+    finetune: MethodsInUse
     evaluate: EvaluateSection
     compute: ComputeSection
 

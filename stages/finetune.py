@@ -10,7 +10,7 @@ from graft.compute import ComputeSection, precision_here
 from graft.cross_validation import cross_validate
 from graft.datasets.prepared import Card, read_split
 from graft.errors import reported
-from graft.finetuning import Finetuner, FinetuneSection, finetune_cells
+from graft.finetuning import CellTraining, Finetuner, finetune_cells
 from graft.methods import Method
 from graft.networks.base import Network
 from graft.penalties.base import SourceTask
@@ -35,7 +35,7 @@ class Declared(Settings):
 
     seed: int
     methods: dict[Identifier, Method]
-    finetune: FinetuneSection
+    finetune: CellTraining
     compute: ComputeSection
 
 

@@ -8,7 +8,7 @@ from graft.compute import ComputeSection, precision_here
 from graft.cross_validation import cross_validate
 from graft.datasets.prepared import Card
 from graft.errors import reported
-from graft.finetuning import Finetuner, FinetuneSection, finetune_cells
+from graft.finetuning import CellTraining, Finetuner, finetune_cells
 from graft.methods import ScratchSection
 from graft.networks.registry import AnyNetwork
 from graft.runtime import start_tensorflow
@@ -30,7 +30,7 @@ class Declared(Settings):
     seed: int
     network: AnyNetwork
     scratch: ScratchSection
-    finetune: FinetuneSection
+    finetune: CellTraining
     compute: ComputeSection
 
 
