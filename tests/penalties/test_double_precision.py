@@ -16,11 +16,14 @@ class Case:
         import keras
 
         keras.config.set_floatx("float64")
+        # Keras fixes its policy when the first layer of a process asks for it.
+        keras.config.set_dtype_policy("float64")
         try:
             self.source = architecture.build((8, 8, 1), 3, seed=1)
             self.target = architecture.build((8, 8, 1), 3, seed=1)
         finally:
             keras.config.set_floatx("float32")
+            keras.config.set_dtype_policy("float32")
         rng = np.random.default_rng(4)
         moved = {p: v + rng.normal(0, 0.1, v.shape) for p, v in self.source.weights().items()}
         self.target.assign(moved)
