@@ -30,7 +30,7 @@ repro: install ## Run the pipeline: whatever changed, from the data to the answe
 
 .PHONY: test
 test: lint ## Check style and types, then run the tests
-	python -m pytest -n auto --dist loadgroup
+	python -m pytest -n auto --dist loadfile
 
 .PHONY: lint
 lint: install ## Check style (ruff) and types (mypy)

@@ -18,7 +18,6 @@ import pytest
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
 
-pytestmark = pytest.mark.xdist_group("kills")
 
 STUDY = """\
 seed: 0

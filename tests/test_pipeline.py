@@ -16,7 +16,6 @@ from dvc.repo import Repo
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
 
-pytestmark = pytest.mark.xdist_group("pipeline")
 
 STUDY = """\
 seed: 0
