@@ -13,7 +13,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
