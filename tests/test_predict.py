@@ -206,7 +206,7 @@ def test_missing_model(photos):
 def test_no_model(photos):
     result = predict(Path("photos/notes.txt"), "photos")
     assert result.exit_code == 2
-    assert result.stderr.startswith("graft: photos/notes.txt is no model of graft's")
+    assert result.stderr.startswith("graft: photos/notes.txt is no usable Keras model: ")
 
 
 def test_the_model_is_a_folder(photos):
@@ -218,7 +218,8 @@ def test_the_model_is_a_folder(photos):
 def test_a_model_that_takes_no_images(model, photos):
     import keras
 
-    vectors = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    inputs = keras.Input((4,))
+    vectors = keras.Model(inputs, keras.layers.Dense(3)(inputs))
     save_model(Path("vectors.keras"), vectors, NAMES)
     with pytest.raises(GraftError, match=r"^vectors\.keras takes inputs of shape \(None, 4\)"):
         Classifier(Path("vectors.keras"))
