@@ -20,6 +20,7 @@ PARAMS = """\
 seed: 3
 network: {name: small_cnn, width: 2, image_size: 8, channels: 1}
 transfer: {scores: SCORES}
+compute: {}
 """
 
 
