@@ -51,6 +51,8 @@ evaluate: {resamples: 200}
 TRAINING = ("train_source@low", "scratch", "finetune@low-l2_sp")
 """Stages that are also killed once a part of their work is kept."""
 
+NAMED = ("its start", "DVC alone")
+
 
 class Repro:
     """`dvc repro` in a process group of its own, whose output is read as it comes."""
@@ -145,31 +147,34 @@ def killed_once(folder, target, instant, seconds, rng):
     """Run, and kill at an instant of `target`; return the stage that was hit, and the run.
 
     An instant is a part of the time that the stage took when nothing was killed, or a name. Where
-    the stage is done already, or was faster than expected, a later one is hit.
+    the stage was faster than expected, the next one is hit at its start.
     """
     stages = list(seconds)
     repro = Repro(folder)
     repro.wait_until(lambda: repro.stage and stages.index(repro.stage) >= stages.index(target))
+    before, stage = kept_files(folder), repro.stage
     if instant == "some work is kept":
-        before, stage = kept_files(folder), repro.stage
         repro.wait_until(lambda: kept_files(folder) - before or repro.stage != stage)
         time.sleep(0.3 * rng.random())
     else:
-        part = rng.random() if instant == "DVC alone" else instant
-        time.sleep(part * seconds[target])
+        part = rng.random() if instant in NAMED else instant
+        # No stage is over in 0.3 s, however much faster the machine has become.
+        end = time.monotonic() + part * (0.3 if instant == "its start" else seconds[target])
+        repro.wait_until(lambda: time.monotonic() >= end or repro.stage != stage)
     if not repro.running:
         return None, repro
     return (repro.kill_dvc_alone if instant == "DVC alone" else repro.kill)(), repro
 
 
 def instants(stage, rng):
-    """Yield when to kill in a stage: in each third of it, and where it trains in the midst."""
-    for third in range(3):
-        yield (third + rng.random()) / 3
-        if third == 0 and stage == "scratch":
-            yield "DVC alone"
-        if third == 0 and stage in TRAINING:
-            yield "some work is kept"
+    """Yield when to kill in a stage: at its start, in each half, and once some of it is kept."""
+    yield "its start"
+    if stage == "scratch":
+        yield "DVC alone"
+    if stage in TRAINING:
+        yield "some work is kept"
+    for half in range(2):
+        yield (half + rng.random()) / 2
 
 
 def campaign(folder, seconds, rng):

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,7 +24,6 @@ import psutil
 from filelock import Timeout
 from pydantic import BaseModel
 
-import graft
 from graft.errors import GraftError
 from graft.fingerprint import PARAMS, PIPELINE, Fingerprint, fingerprint, locked, outputs
 from graft.sections import read_declared
@@ -216,8 +215,16 @@ def _versions() -> dict[str, str]:
     return {
         "version.python": platform.python_version(),
         "version.tensorflow": version("tensorflow"),
-        "version.graft": graft.__version__,
+        "version.graft": _own_version(),
     }
+
+
+def _own_version() -> str:
+    # Not graft.__version__: every stage would depend on a file that changes with each release.
+    try:
+        return version("graft")
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def _in_the_workspace() -> bool:
