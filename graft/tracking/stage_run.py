@@ -354,7 +354,7 @@ def _recorder_command() -> list[str]:
 
 def _recorder_environment() -> dict[str, str]:
     """Return the environment in which a recorder finds graft, also if this copy of it goes."""
-    here = Path(graft.__file__).parent.parent
+    here = Path(__file__).resolve().parents[2]
     found = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(here))))
     return {**os.environ, "PYTHONPATH": found}
 
