@@ -401,8 +401,8 @@ def test_every_arm_is_tuned_inside_the_labels_of_each_cell(project):
         ("scratch", "scratch", "learning_rate"),
         ("low/probe", "low probe", "c"),
     ):
-        line = f"{arm}: 2 of 4 cells tuned over 3 combinations; at 1 labels per class the defaults"
-        assert line in output
+        assert f"{arm}: 2 of 4 cells tuned over 3 combinations, most often to {name} " in output
+        assert output.count("; at 1 label per class the defaults stand (") == 2
         study = json.loads(project.read(f"metrics/finetune/{path}.json"))
         assert [len(combination) for combination in study["grid"]] == [1, 1, 1]
         assert [row["tuning"]["folds"] for row in study["cells"]] == [0, 0, 3, 3]
