@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -422,9 +423,9 @@ def test_arms_that_were_tuned_unequally_are_not_compared(project):
 
 
 TYPOS = {
-    "in a section": ("repeats: 2", "repeat: 2", "params.yaml:13: target: unknown key 'repeat'"),
-    "a new section": ("seed: 0", "seed: 0\ntypo: 5", "params.yaml:2: unknown key 'typo'"),
-    "of a late stage": ("{resamples: 200,", "{resample: 200,", "params.yaml:28: evaluate: unknown"),
+    "in a section": ("repeats: 2", "repeat: 2", "target: unknown key 'repeat'"),
+    "a new section": ("seed: 0", "seed: 0\ntypo: 5", "unknown key 'typo'"),
+    "of a late stage": ("{resamples: 200,", "{resample: 200,", "evaluate: unknown key 'resample'"),
 }
 
 
@@ -438,6 +439,6 @@ def test_a_parameter_that_nothing_knows_stops_the_run_before_its_first_stage(
     project.change(new, old)
     assert result.returncode != 0
     assert result.stdout.count("Running stage") == result.stdout.count("Running stage 'check'") == 1
-    assert f"graft: {message}" in result.stderr
+    assert re.search(rf"^graft: params\.yaml:\d+: {message}", result.stderr, re.MULTILINE)
     assert "Traceback" not in result.stderr
     assert project.read("dvc.lock") == lock
