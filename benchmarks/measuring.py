@@ -256,9 +256,9 @@ def report(
     notes
         Lines to print below the table, such as the accuracy that both reached.
     """
-    table = Table(
-        title=f"{name}: {len(rows[0].graft)} repeats in alternation, median (low to high)"
-    )
+    count = len(rows[0].graft)
+    repeats = f"{count} repeat{'' if count == 1 else 's'}"
+    table = Table(title=f"{name}: {repeats} in alternation, median (low to high)")
     for column in ("", other, "graft", "ratio", "to reach", ""):
         table.add_column(column, justify="left" if column == "" else "right")
     for row in rows:
