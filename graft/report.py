@@ -53,10 +53,11 @@ def answer_table(
     table = Table(title="Accuracy on the target's test split, by labels per class")
     table.add_column("labels", justify="right")
     for title in ("source", "method") if several else ("method",):
-        table.add_column(title)
+        # Cut short, two names can look the same.
+        table.add_column(title, overflow="fold")
     for title in ("accuracy", "gain", f"{100 * confidence:g} % interval"):
         table.add_column(title, justify="right")
-    table.add_column("verdict")
+    table.add_column("verdict", overflow="fold")
     for budget in arms[0].correct:
         for arm in arms:
             first = str(budget) if arm is arms[0] else ""
