@@ -1,9 +1,12 @@
-"""What a study computes on, and in which precision its networks train."""
+"""What a study computes on, with how many threads, and in which precision its networks train."""
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
 
 from graft.settings import Settings
 
@@ -12,6 +15,7 @@ if TYPE_CHECKING:
 
 Device = Literal["auto", "cpu", "gpu"]
 Precision = Literal["float32", "bfloat16"]
+Threads = Annotated[int, Field(ge=1, le=1024)] | Literal["auto"]
 
 _CPU_FLAGS = Path("/proc/cpuinfo")
 # The first GPUs that multiply in bfloat16 (NVIDIA's Ampere).
@@ -31,14 +35,23 @@ class ComputeSection(Settings):
     device
         ``auto``: a GPU where TensorFlow sees one, else the CPU. Results are the same, byte for
         byte, on the same kind of device alone.
+    threads
+        Among how many threads an operation is divided, which decides the last bits of sums. A
+        number: the same bytes on any number of cores, were there fewer than that; ``auto``: as
+        many as there are cores.
     """
 
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
     device: Device = "auto"
+    threads: Threads = "auto"
 
-    def chosen(self) -> dict[str, str]:
-        """Return the precision and the device in use, for the record; TensorFlow has started."""
-        return {"precision": precision_here(self.precision), "device": device_here()}
+    def chosen(self) -> dict[str, str | int]:
+        """Return what is in use, for the record; TensorFlow has started."""
+        return {
+            "precision": precision_here(self.precision),
+            "device": device_here(),
+            "threads": threads_here(self.threads),
+        }
 
 
 def device_here() -> Literal["cpu", "gpu"]:
@@ -46,6 +59,11 @@ def device_here() -> Literal["cpu", "gpu"]:
     import tensorflow as tf
 
     return "gpu" if tf.config.get_visible_devices("GPU") else "cpu"
+
+
+def threads_here(asked: Threads) -> int:
+    """Return the number of threads to use, which for ``auto`` is that of the cores."""
+    return len(os.sched_getaffinity(0)) if asked == "auto" else asked
 
 
 def precision_here(asked: Literal["float32", "bfloat16", "auto"]) -> Precision:

@@ -12,7 +12,7 @@ from graft.progress import progress
 from graft.strategies.full import Full
 from graft.training import Recipe, TrainingLoop
 
-CURVE_POINTS = 20
+CURVE_POINTS = 10
 
 
 def train_source(

@@ -15,6 +15,7 @@ from graft.compute import Precision, computing_in
 from graft.errors import GraftError
 from graft.losses import LOSSES, LossName
 from graft.networks.base import Network, block_of
+from graft.optimizers import SGD, Adam, Optimizer, OptimizerName
 from graft.penalties.base import Arrays, Batch, Penalty
 from graft.schedules import ScheduleName, rates
 from graft.settings import Settings, fault
@@ -41,7 +42,7 @@ class Recipe(Settings):
     loss: LossName = "cross_entropy"
     steps: int = Field(ge=1)
     batch_size: int = Field(default=32, ge=1)
-    optimizer: Literal["adam", "sgd"] = "adam"
+    optimizer: OptimizerName = "adam"
     learning_rate: float = Field(gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     schedule: ScheduleName = "cosine"
@@ -112,7 +113,6 @@ class TrainingLoop:
         self.trained = frozenset().union(*trainable)
         """Paths of the tensors that training may move; every other one stays, bit for bit."""
         self._optimizers = self._built_optimizers()
-        self._fresh = [[v.numpy() for v in each.variables] for each, _ in self._optimizers]
         self._compiled: list[Any] = []
 
     def fit(
@@ -156,9 +156,8 @@ class TrainingLoop:
         """
         import tensorflow as tf
 
-        for (optimizer, _), values in zip(self._optimizers, self._fresh, strict=True):
-            for variable, value in zip(optimizer.variables, values, strict=True):
-                variable.assign(value)
+        for optimizer, _ in self._optimizers:
+            optimizer.reset()
         tensors = {name: tf.constant(array) for name, array in (measured or {}).items()}
         if not self._compiled:
             self._compiled = [self._steps_of(*phase, tensors) for phase in self._phases]
@@ -208,7 +207,7 @@ class TrainingLoop:
         steps, objectives = state["curve/steps"], state["curve/objectives"]
         return list(zip(steps.tolist(), objectives.tolist(), strict=True))
 
-    def _optimizer_variables(self) -> "Iterator[tuple[str, keras.Variable]]":
+    def _optimizer_variables(self) -> "Iterator[tuple[str, tf.Variable]]":
         for number, (optimizer, _) in enumerate(self._optimizers):
             for place, variable in enumerate(optimizer.variables):
                 yield f"optimizer/{number}/{place}", variable
@@ -234,7 +233,7 @@ class TrainingLoop:
                 start = stop
         return calls
 
-    def _built_optimizers(self) -> "list[tuple[keras.optimizers.Optimizer, frozenset[str]]]":
+    def _built_optimizers(self) -> list[tuple[Optimizer, frozenset[str]]]:
         """Return an optimizer, and the paths that are its own, for what each phase adds.
 
         It keeps its state from phase to phase. Adam's bias correction goes by the number of
@@ -247,9 +246,7 @@ class TrainingLoop:
             new = paths - before
             parameters = [v for path, v in self.network.parameters.items() if path in new]
             if parameters:
-                optimizer = _optimizer(self.recipe)
-                optimizer.build(parameters)
-                optimizers.append((optimizer, new))
+                optimizers.append((_optimizer(self.recipe, parameters), new))
             before |= paths
         return optimizers
 
@@ -321,22 +318,15 @@ class TrainingLoop:
         rate: "tf.Tensor",
     ) -> None:
         """Make one step of gradient descent, each block at its own rate."""
-        import tensorflow as tf
-
-        before = [tf.identity(v.value) for v, f in zip(variables, factors, strict=True) if f != 1]
+        rates = [rate * factor for factor in factors]
+        steps = list(zip(gradients, variables, rates, strict=True))
         for optimizer, own in self._optimizers:
-            pairs = [(g, v) for g, v in zip(gradients, variables, strict=True) if v.path in own]
-            if pairs:
-                optimizer.learning_rate.assign(rate)
-                optimizer.apply(*zip(*pairs, strict=True))
-        # A block's own rate scales its update, whatever the optimizer made of its gradient.
-        slowed = [(v, f) for v, f in zip(variables, factors, strict=True) if f != 1]
-        for old, (variable, factor) in zip(before, slowed, strict=True):
-            variable.assign(old + factor * (variable.value - old))
+            if mine := [step for step in steps if step[1].path in own]:
+                optimizer.apply(*zip(*mine, strict=True))
         if self._penalty is not None and self._source is not None:
-            for variable, factor in zip(variables, factors, strict=True):
+            for variable, its_rate in zip(variables, rates, strict=True):
                 origin = self._source.parameters[variable.path].value
-                value = self._penalty.proximal(variable.path, variable.value, origin, rate * factor)
+                value = self._penalty.proximal(variable.path, variable.value, origin, its_rate)
                 if value is not variable.value:
                     variable.assign(value)
 
@@ -378,9 +368,5 @@ def _trainable(network: Network, phase: Phase, adapt_batch_norm: bool) -> frozen
     )
 
 
-def _optimizer(recipe: Recipe) -> "keras.optimizers.Optimizer":
-    import keras
-
-    if recipe.optimizer == "sgd":
-        return keras.optimizers.SGD(recipe.learning_rate, momentum=recipe.momentum)
-    return keras.optimizers.Adam(recipe.learning_rate)
+def _optimizer(recipe: Recipe, parameters: "Sequence[keras.Variable]") -> Optimizer:
+    return SGD(parameters, recipe.momentum) if recipe.optimizer == "sgd" else Adam(parameters)

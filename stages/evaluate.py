@@ -71,7 +71,7 @@ class Declared(Settings):
 def main() -> None:
     """Work out the answer and write it down."""
     given = read_declared(Path("params.yaml"), Declared)
-    start_tensorflow(given.compute.device)
+    start_tensorflow(given.compute)
     card = Card.read(TARGET)
     with tracking.run("evaluate", {"seed": given.seed, "evaluate": given.evaluate}) as record:
         test = read_split(TARGET / "test")

@@ -42,7 +42,7 @@ class Declared(Settings):
 def main(source: str, method: str) -> None:
     """Train every cell of one source and method, and cross-validate at the largest budget."""
     given = read_declared(Path("params.yaml"), Declared)
-    start_tensorflow(given.compute.device)
+    start_tensorflow(given.compute)
     card = Card.read(TARGET)
     recorded = {
         "seed": given.seed,

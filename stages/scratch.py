@@ -37,7 +37,7 @@ class Declared(Settings):
 def main() -> None:
     """Train every cell from random weights, and cross-validate at the largest budget."""
     given = read_declared(Path("params.yaml"), Declared)
-    start_tensorflow(given.compute.device)
+    start_tensorflow(given.compute)
     card = Card.read(TARGET)
     recipe = given.scratch.recipe(given.finetune.training)
     recorded = {

@@ -35,7 +35,7 @@ class Declared(Settings):
 def main(source: str) -> None:
     """Train one candidate source; write its model, metrics and learning curve."""
     given = read_declared(Path("params.yaml"), Declared)
-    start_tensorflow(given.compute.device)
+    start_tensorflow(given.compute)
     card = Card.read(SOURCES / source)
     recorded = {
         "seed": given.seed,

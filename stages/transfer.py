@@ -56,7 +56,7 @@ class Declared(Settings):
 def main(source: str) -> None:
     """Write the initial target model, its receipt and the features of the labelled examples."""
     given = read_declared(Path("params.yaml"), Declared)
-    start_tensorflow(given.compute.device)
+    start_tensorflow(given.compute)
     card = Card.read(TARGET)
     recorded = {"seed": given.seed, "network": given.network, "transfer": given.transfer}
     with tracking.run("transfer", recorded, source=source) as record:

@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -56,12 +60,58 @@ def trained(network, images, labels, precision, **options):
 def test_auto_is_bfloat16_where_the_processor_has_it(cpu_flags, flags, precision):
     cpu_flags(*flags)
     assert precision_here("auto") == precision
-    assert ComputeSection(precision="auto").chosen() == {"precision": precision, "device": "cpu"}
+    chosen = ComputeSection(precision="auto", threads=3).chosen()
+    assert chosen == {"precision": precision, "device": "cpu", "threads": 3}
 
 
 def test_auto_is_float32_where_nothing_is_known_of_the_processor(tensorflow, monkeypatch, tmp_path):
     monkeypatch.setattr("graft.compute._CPU_FLAGS", tmp_path / "missing")
     assert precision_here("auto") == "float32"
+
+
+TRAINING = """
+import hashlib, os
+import numpy as np
+from graft.compute import ComputeSection, threads_here
+from graft.networks.small_cnn import SmallCNN
+from graft.runtime import start_tensorflow
+from graft.strategies.full import Full
+from graft.training import Recipe, TrainingLoop
+
+compute = ComputeSection(threads={threads!r})
+start_tensorflow(compute)
+rng = np.random.default_rng(0)
+images, labels = rng.integers(0, 256, (64, 32, 32, 3), np.uint8), np.arange(64) % 10
+network = SmallCNN(image_size=32, channels=3).build((32, 32, 3), 10, seed=0)
+recipe = Recipe(steps=3, batch_size=64, learning_rate=0.001)
+TrainingLoop(network, Full().phases(network.blocks), recipe).fit(images, labels, rng)
+features = rng.standard_normal((500, 3000), np.float32) @ rng.standard_normal((3000, 300), np.float32)
+weights = b"".join(value.tobytes() for value in network.weights().values())
+print(threads_here(compute.threads), hashlib.sha256(weights + features.tobytes()).hexdigest())
+"""
+
+
+def result_of_training(threads, cores):
+    """Return the threads and a hash of the weights of a process that has so many cores."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("TF_NUM_")}
+    done = subprocess.run(
+        [sys.executable, "-c", TRAINING.format(threads=threads)],
+        env=environment,
+        preexec_fn=lambda: os.sched_setaffinity(0, cores),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    used, digest = done.stdout.split()
+    return int(used), digest
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
+def test_a_number_of_threads_gives_the_same_bytes_on_any_number_of_cores():
+    two = sorted(os.sched_getaffinity(0))[:2]
+    assert result_of_training(2, two) == result_of_training(2, two[:1])
+    assert result_of_training("auto", two)[0] == 2
+    assert result_of_training("auto", two[:1])[0] == 1
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -129,13 +179,13 @@ def test_a_model_that_was_trained_in_bfloat16_is_plain_float32(
 def test_a_gpu_that_is_not_there_is_refused(tensorflow, monkeypatch):
     monkeypatch.setattr(tensorflow.config, "get_visible_devices", lambda _: [])
     with pytest.raises(GraftError, match=r"compute\.device: received gpu, but TensorFlow sees no"):
-        start_tensorflow("gpu")
+        start_tensorflow(ComputeSection(device="gpu"))
 
 
 def test_a_gpu_that_is_not_wanted_is_left_alone(tensorflow, monkeypatch):
     visible = []
     monkeypatch.setattr(tensorflow.config, "set_visible_devices", lambda *a: visible.append(a))
-    start_tensorflow("cpu")
+    start_tensorflow(ComputeSection(device="cpu"))
     assert visible == [([], "GPU")]
 
 
@@ -145,7 +195,7 @@ def test_a_gpu_is_taken_bit_by_bit_and_its_kind_decides(tensorflow, monkeypatch)
     config = tensorflow.config
     monkeypatch.setattr(config, "get_visible_devices", lambda _: ["gpu:0"])
     monkeypatch.setattr(config.experimental, "set_memory_growth", lambda *a: grown.append(a))
-    start_tensorflow("gpu")
+    start_tensorflow(ComputeSection(device="gpu"))
     assert grown == [("gpu:0", True)]
     assert device_here() == "gpu"
     for capability, precision in (((7, 5), "float32"), ((8, 0), "bfloat16"), ((9, 0), "bfloat16")):
