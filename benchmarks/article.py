@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.measuring import Cost, Goal, Row, alternating, options, python, report, rows_of
 from benchmarks.studies import CIFAR10, made_up_images, photo_study, write
-from graft.datasets.prepared import read_split
+from graft.core.prepared import read_split
 
 STAGES = (("train_source", "photos"), ("transfer", "photos"), ("finetune", "photos", "full"))
 

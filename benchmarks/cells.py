@@ -36,12 +36,12 @@ def train_cells(cells: int, steps: int) -> None:
     """Train one cell to warm up, then some more; print what one of these took."""
     import numpy as np
 
-    from graft.finetuning import Finetuner
-    from graft.methods import Method
+    from graft.compute.runtime import start_tensorflow
+    from graft.finetuning.finetuner import Finetuner
+    from graft.finetuning.methods import Method
     from graft.networks.base import Network
-    from graft.runtime import start_tensorflow
     from graft.strategies.full import Full
-    from graft.training import Recipe
+    from graft.training.loop import Recipe
 
     start_tensorflow()
     images, labels = labelled_digits()

@@ -41,8 +41,7 @@ def main() -> None:
 
 def prepare(folder: Path, count: int, steps: int) -> None:
     """Write a study, and its prepared data: noise, as many images for source and target."""
-    from graft.datasets.base import Examples
-    from graft.datasets.prepared import write_source, write_target
+    from graft.core.prepared import Examples, write_source, write_target
 
     write_params(folder, photo_study("none.zip", labels_per_class=("all",), steps=steps))
     rng = np.random.default_rng(0)

@@ -47,9 +47,9 @@ def main() -> None:
 
 def write(path: Path) -> None:
     """Write the article's network, at random weights, as graft exports it."""
-    from graft.artifacts import save_model
+    from graft.compute.runtime import start_tensorflow
+    from graft.core.artifacts import save_model
     from graft.networks.article import Article
-    from graft.runtime import start_tensorflow
 
     start_tensorflow()
     save_model(path, Article().build((32, 32, 3), len(CIFAR10), seed=0).model, CIFAR10)

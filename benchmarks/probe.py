@@ -63,11 +63,11 @@ def told(cost: Cost) -> Cost:
 
 def prepare(model: Path, data: Path, repeats: int) -> None:
     """Train the source; draw the labelled digits of each cell and the ones held out."""
-    from graft.artifacts import save_model
+    from graft.compute.runtime import start_tensorflow
+    from graft.core.artifacts import save_model
     from graft.networks.base import Network
-    from graft.runtime import start_tensorflow
     from graft.strategies.full import Full
-    from graft.training import Recipe, TrainingLoop
+    from graft.training.loop import Recipe, TrainingLoop
 
     start_tensorflow()
     images, labels = handwritten_digits()
@@ -93,10 +93,10 @@ def prepare(model: Path, data: Path, repeats: int) -> None:
 
 def solve(model: Path, data: Path) -> None:
     """Extract the features of every labelled digit, then solve a head for each cell."""
-    from graft.artifacts import load_model
-    from graft.head import solve_head
+    from graft.compute.runtime import start_tensorflow
+    from graft.core.artifacts import load_model
+    from graft.fitting.head import solve_head
     from graft.networks.base import Network
-    from graft.runtime import start_tensorflow
 
     start_tensorflow()
     given = np.load(data)

@@ -1,9 +1,9 @@
 """How much of what the processor can do a training step does: its floating-point rate.
 
-graft's side is the compiled step of `graft.training` with batches of 64 images of 32 by 32: all of
-it, from gathering the images to Adam's update. The other are the float32 matrix products that its
-convolutions and dense layers amount to, of the same sizes, forwards and for both gradients, and
-nothing else: no bias, no BatchNorm, no pooling, no loss, no update.
+graft's side is the compiled step of `graft.training.loop` with batches of 64 images of 32 by 32:
+all of it, from gathering the images to Adam's update. The other are the float32 matrix products
+that its convolutions and dense layers amount to, of the same sizes, forwards and for both
+gradients, and nothing else: no bias, no BatchNorm, no pooling, no loss, no update.
 """
 
 import json
@@ -38,11 +38,11 @@ def main() -> None:
 
 def measure(name: str, steps: int, repeats: int) -> None:
     """Time steps and products in turn; print the rates in GFLOP per second."""
+    from graft.compute.runtime import start_tensorflow
     from graft.networks.article import Article
     from graft.networks.resnet import ResNet
-    from graft.runtime import start_tensorflow
     from graft.strategies.full import Full
-    from graft.training import Recipe, TrainingLoop
+    from graft.training.loop import Recipe, TrainingLoop
 
     start_tensorflow()
     network = {"resnet": ResNet, "article": Article}[name]().build((32, 32, 3), 10, seed=0)

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from graft.settings import Identifier, Settings
+from graft.core.settings import Identifier, Settings
 
 
 class SourceSection(Settings):

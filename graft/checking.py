@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from graft.errors import GraftError
+from graft.core.errors import GraftError
+from graft.datasets.tasks import Task
 from graft.params import Params
-from graft.tasks import Task
 
 _SHOWN_CLASSES = 10
 

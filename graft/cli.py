@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from graft import __version__
-from graft.errors import GraftError, reported
-from graft.settings import expected
+from graft.core.errors import GraftError, reported
+from graft.core.settings import expected
 from graft.transferability.registry import DEFAULT, SCORES
 
 if TYPE_CHECKING:
@@ -230,7 +230,7 @@ def _answered(
 
 def _progress(total: int) -> AbstractContextManager[Callable[[int], None]]:
     """Show a bar, unless the terminal shows the predictions themselves."""
-    from graft.progress import progress
+    from graft.core.progress import progress
 
     return nullcontext(lambda _: None) if sys.stdout.isatty() else progress("predicting", total)
 

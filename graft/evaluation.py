@@ -8,16 +8,16 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from graft.datasets.prepared import Split
-from graft.errors import GraftError
-from graft.finetuning import Cell
-from graft.grids import unequal
-from graft.labels import Budget
+from graft.core.errors import GraftError
+from graft.core.labels import Budget
+from graft.core.prepared import Split
+from graft.core.settings import Settings
+from graft.finetuning.finetuner import Cell
+from graft.finetuning.grids import unequal
+from graft.fitting.temperature import scaled
 from graft.networks.base import Network, Weights
 from graft.scores.comparison import Comparison
 from graft.scores.registry import score_cell
-from graft.scores.temperature import scaled
-from graft.settings import Settings
 
 CELL_COLUMNS = (
     "source",

@@ -7,19 +7,19 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from graft.candidates import SourceSection
-from graft.compute import ComputeSection
-from graft.errors import GraftError
+from graft.compute.section import ComputeSection
+from graft.core.errors import GraftError
+from graft.core.sections import read_whole
+from graft.core.settings import Identifier, Settings, expected, fault
+from graft.datasets.tasks import TargetTask, Task
 from graft.evaluation import EvaluateSection
-from graft.finetuning import FinetuneSection
-from graft.grids import unequal
-from graft.methods import Method, ScratchSection
+from graft.finetuning.finetuner import FinetuneSection
+from graft.finetuning.grids import unequal
+from graft.finetuning.methods import Method, ScratchSection
 from graft.networks.base import HEAD
 from graft.networks.registry import AnyNetwork
-from graft.sections import read_whole
-from graft.settings import Identifier, Settings, expected, fault
-from graft.tasks import TargetTask, Task
 from graft.tracking.stage_run import TrackingSection
-from graft.training import Recipe
+from graft.training.loop import Recipe
 from graft.transferring import TransferSection
 
 

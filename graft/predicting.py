@@ -10,12 +10,12 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from graft.archives import MAX_FILE_BYTES
-from graft.artifacts import load_class_names, load_model
-from graft.errors import GraftError
-from graft.image_workers import decode_all
-from graft.images import SUFFIXES, Pixels
-from graft.runtime import start_tensorflow
+from graft.compute.runtime import start_tensorflow
+from graft.core.artifacts import load_class_names, load_model
+from graft.core.errors import GraftError
+from graft.datasets.archives import MAX_FILE_BYTES
+from graft.datasets.image_files import SUFFIXES, Pixels
+from graft.datasets.image_workers import decode_all
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,13 @@ from typing import Any
 
 import numpy as np
 
-from graft.checkpoints import Checkpoint
-from graft.compute import Precision
-from graft.datasets.prepared import Split
+from graft.compute.section import Precision
+from graft.core.prepared import Split
+from graft.core.progress import progress
 from graft.networks.base import Network
-from graft.progress import progress
 from graft.strategies.full import Full
-from graft.training import Recipe, TrainingLoop
+from graft.training.checkpoints import Checkpoint
+from graft.training.loop import Recipe, TrainingLoop
 
 CURVE_POINTS = 10
 

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from graft.artifacts import array_sha256
-from graft.errors import GraftError
+from graft.core.artifacts import array_sha256
+from graft.core.errors import GraftError
+from graft.core.settings import Settings, expected, fault
 from graft.networks.base import HEAD, Network, Weights, block_of
-from graft.settings import Settings, expected, fault
 from graft.transferability.registry import SCORES
 
 HeadPolicy = Literal["auto", "transfer", "new"]

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from graft import params, tracking
-from graft.artifacts import save_text
-from graft.errors import reported
+from graft.core.artifacts import save_text
+from graft.core.errors import reported
 
 CHECKED = Path("data/checked.txt")
 

@@ -9,12 +9,18 @@ import numpy.typing as npt
 from rich.console import Console
 
 from graft import tracking
-from graft.alone import alone
-from graft.artifacts import load_json, load_model, save_csv, save_json, save_model
 from graft.candidates import SourceSection
-from graft.compute import ComputeSection
-from graft.datasets.prepared import Card, Split, read_split
-from graft.errors import reported
+from graft.compute.runtime import start_tensorflow
+from graft.compute.section import ComputeSection
+from graft.core.alone import alone
+from graft.core.artifacts import load_json, load_model, save_csv, save_json, save_model
+from graft.core.errors import reported
+from graft.core.labels import Budget
+from graft.core.prepared import Card, Split, read_split
+from graft.core.progress import progress
+from graft.core.sections import read_declared
+from graft.core.settings import Settings
+from graft.core.streams import generator
 from graft.evaluation import (
     CALIBRATION_COLUMNS,
     CELL_COLUMNS,
@@ -27,21 +33,15 @@ from graft.evaluation import (
     headline,
     refuse_hurt,
 )
-from graft.finetuning import Cell, MethodsInUse
-from graft.labels import Budget
+from graft.finetuning.finetuner import Cell, MethodsInUse
+from graft.finetuning.study import keep_only, read_weights
 from graft.networks.base import Network
-from graft.progress import progress
 from graft.report import answer_table, calibration_line, summary
-from graft.runtime import start_tensorflow
 from graft.scores.answer import answer
 from graft.scores.comparison import COLUMNS, Comparison, compare, scratch_curve
 from graft.scores.per_class import COLUMNS as CLASS_COLUMNS
 from graft.scores.per_class import ClassGain, class_gains, winners_and_losers
 from graft.scores.same_data import same_data
-from graft.sections import read_declared
-from graft.settings import Settings
-from graft.streams import generator
-from graft.study import keep_only, read_weights
 from graft.transferability.agreement import COLUMNS as RANKING_COLUMNS
 from graft.transferability.agreement import agreements, order_of_gains
 from graft.transferability.ranking import read_appraisals

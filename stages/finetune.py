@@ -3,22 +3,23 @@
 import sys
 from pathlib import Path
 
-from graft import checkpoints, tracking
-from graft.alone import alone
-from graft.artifacts import load_model
-from graft.compute import ComputeSection, precision_here
-from graft.cross_validation import cross_validate
-from graft.datasets.prepared import Card, read_split
-from graft.errors import reported
-from graft.finetuning import CellTraining, Finetuner, finetune_cells
-from graft.methods import Method
+from graft import tracking
+from graft.compute.runtime import start_tensorflow
+from graft.compute.section import ComputeSection, precision_here
+from graft.core.alone import alone
+from graft.core.artifacts import load_model
+from graft.core.errors import reported
+from graft.core.prepared import Card, read_split
+from graft.core.sections import read_declared
+from graft.core.settings import Identifier, Settings
+from graft.finetuning.cross_validation import cross_validate
+from graft.finetuning.finetuner import CellTraining, Finetuner, finetune_cells
+from graft.finetuning.methods import Method
+from graft.finetuning.study import read_labelled, write_study
+from graft.finetuning.tuning import Tuner, account
 from graft.networks.base import Network
 from graft.penalties.base import SourceTask
-from graft.runtime import start_tensorflow
-from graft.sections import read_declared
-from graft.settings import Identifier, Settings
-from graft.study import read_labelled, write_study
-from graft.tuning import Tuner, account
+from graft.training import checkpoints
 
 TARGET = Path("data/prepared/target")
 INITIAL = Path("models/initial")

@@ -6,22 +6,22 @@ from typing import Any
 import numpy as np
 
 from graft import tracking
-from graft.alone import alone
-from graft.artifacts import replacing_folder, workspace
 from graft.candidates import SourceSection
-from graft.datasets.base import Examples
-from graft.datasets.prepared import (
+from graft.core.alone import alone
+from graft.core.artifacts import replacing_folder, workspace
+from graft.core.errors import reported
+from graft.core.prepared import (
+    Examples,
     always_labelled,
     read_split,
     row_bytes,
     write_source,
     write_target,
 )
-from graft.errors import reported
-from graft.sections import read_declared
-from graft.settings import Identifier, Settings
-from graft.streams import generator
-from graft.tasks import TargetTask, Task
+from graft.core.sections import read_declared
+from graft.core.settings import Identifier, Settings
+from graft.core.streams import generator
+from graft.datasets.tasks import TargetTask, Task
 
 RAW = Path("data/raw")
 SOURCES = Path("data/prepared/sources")

@@ -2,21 +2,22 @@
 
 from pathlib import Path
 
-from graft import checkpoints, tracking
-from graft.alone import alone
-from graft.compute import ComputeSection, precision_here
-from graft.cross_validation import cross_validate
-from graft.datasets.prepared import Card
-from graft.errors import reported
-from graft.finetuning import CellTraining, Finetuner, finetune_cells
-from graft.methods import ScratchSection
+from graft import tracking
+from graft.compute.runtime import start_tensorflow
+from graft.compute.section import ComputeSection, precision_here
+from graft.core.alone import alone
+from graft.core.errors import reported
+from graft.core.prepared import Card
+from graft.core.sections import read_declared
+from graft.core.settings import Settings
+from graft.core.streams import integer
+from graft.finetuning.cross_validation import cross_validate
+from graft.finetuning.finetuner import CellTraining, Finetuner, finetune_cells
+from graft.finetuning.methods import ScratchSection
+from graft.finetuning.study import read_labelled, write_study
+from graft.finetuning.tuning import Tuner, account
 from graft.networks.registry import AnyNetwork
-from graft.runtime import start_tensorflow
-from graft.sections import read_declared
-from graft.settings import Settings
-from graft.streams import integer
-from graft.study import read_labelled, write_study
-from graft.tuning import Tuner, account
+from graft.training import checkpoints
 
 TARGET = Path("data/prepared/target")
 MODELS = Path("models/finetuned/scratch")

@@ -3,19 +3,20 @@
 import sys
 from pathlib import Path
 
-from graft import checkpoints, tracking
-from graft.alone import alone
-from graft.artifacts import save_csv, save_json, save_model
-from graft.compute import ComputeSection, precision_here
-from graft.datasets.prepared import Card, read_split
-from graft.errors import reported
+from graft import tracking
+from graft.compute.runtime import start_tensorflow
+from graft.compute.section import ComputeSection, precision_here
+from graft.core.alone import alone
+from graft.core.artifacts import save_csv, save_json, save_model
+from graft.core.errors import reported
+from graft.core.prepared import Card, read_split
+from graft.core.sections import read_declared
+from graft.core.settings import Settings
+from graft.core.streams import generator, integer
 from graft.networks.registry import AnyNetwork
-from graft.runtime import start_tensorflow
-from graft.sections import read_declared
-from graft.settings import Settings
 from graft.sources import train_source
-from graft.streams import generator, integer
-from graft.training import Recipe
+from graft.training import checkpoints
+from graft.training.loop import Recipe
 
 SOURCES = Path("data/prepared/sources")
 MODELS = Path("models/sources")

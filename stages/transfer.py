@@ -8,8 +8,10 @@ import numpy.typing as npt
 from rich.console import Console
 
 from graft import tracking
-from graft.alone import alone
-from graft.artifacts import (
+from graft.compute.runtime import start_tensorflow
+from graft.compute.section import ComputeSection
+from graft.core.alone import alone
+from graft.core.artifacts import (
     load_array,
     load_class_names,
     load_model,
@@ -17,16 +19,15 @@ from graft.artifacts import (
     save_json,
     save_model,
 )
-from graft.compute import ComputeSection
-from graft.datasets.prepared import Card, read_split
-from graft.errors import reported
-from graft.labels import labelled
+from graft.core.errors import reported
+from graft.core.labels import labelled
+from graft.core.prepared import Card, read_split
+from graft.core.progress import progress
+from graft.core.sections import read_declared
+from graft.core.settings import Settings
+from graft.core.streams import integer
 from graft.networks.base import Network
 from graft.networks.registry import AnyNetwork
-from graft.runtime import start_tensorflow
-from graft.sections import read_declared
-from graft.settings import Settings
-from graft.streams import integer
 from graft.transferability.appraisal import Appraisal, appraise, rows_to_score
 from graft.transferability.representation import Representation
 from graft.transferability.tables import appraisal_table
@@ -58,7 +59,12 @@ def main(source: str) -> None:
     given = read_declared(Path("params.yaml"), Declared)
     start_tensorflow(given.compute)
     card = Card.read(TARGET)
-    recorded = {"seed": given.seed, "network": given.network, "transfer": given.transfer}
+    recorded = {
+        "seed": given.seed,
+        "network": given.network,
+        "transfer": given.transfer,
+        "compute": given.compute.chosen(),
+    }
     with tracking.run("transfer", recorded, source=source) as record:
         model = SOURCES / f"{source}.keras"
         network = given.network.build(
@@ -75,7 +81,9 @@ def main(source: str) -> None:
             target_classes=card.class_names,
             head=given.transfer.head,
         )
-        features = network.features(read_split(TARGET / "train").inputs)
+        inputs = read_split(TARGET / "train").inputs
+        with progress(f"extracting features of {source}", len(inputs)) as advance:
+            features = network.features(inputs, on_rows=advance)
         probabilities = source_probabilities(trained, receipt, features)
         appraisals, examples = score(given, card, features, probabilities)
         save_model(INITIAL / f"{source}.keras", network.model, card.class_names)

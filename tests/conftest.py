@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from graft import checkpoints
-from graft.finetuning import Labelled
-from graft.labels import label_ranks
-from graft.runtime import start_tensorflow
+from graft.compute.runtime import start_tensorflow
+from graft.core.labels import label_ranks
+from graft.finetuning.finetuner import Labelled
+from graft.training import checkpoints
 
 # TensorFlow reads these on import: one thread a worker, so that workers do not stand in each
 # other's way.

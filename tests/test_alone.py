@@ -5,13 +5,13 @@ from threading import Timer
 
 import pytest
 
-from graft.alone import alone
+from graft.core.alone import alone
 
 ROOT = Path(__file__).parent.parent
 
 OTHER = """
 import sys
-from graft.alone import alone
+from graft.core.alone import alone
 
 with alone("scratch"):
     print("at it", flush=True)

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from graft import artifacts
-from graft.errors import GraftError
+from graft.core import artifacts
+from graft.core.errors import GraftError
 
 ROOT = Path(__file__).parent.parent
 
@@ -360,11 +360,11 @@ def test_other_names_or_weights_give_other_bytes(tmp_path, model_file, small_net
 BUILD_AND_SAVE = """
 import sys
 from pathlib import Path
-from graft.runtime import start_tensorflow
+from graft.compute.runtime import start_tensorflow
 start_tensorflow()
 import keras
 keras.layers.Dense(1)  # names and addresses shift
-from graft.artifacts import save_model
+from graft.core.artifacts import save_model
 from graft.networks.small_cnn import SmallCNN
 save_model(Path(sys.argv[1]), SmallCNN(width=2).build((8, 8, 1), 3, seed=1).model, sys.argv[2:])
 """
@@ -450,7 +450,7 @@ def test_a_model_whose_weights_do_not_fit_is_named(tmp_path, model_file, tensorf
 @pytest.fixture
 def large(tmp_path, monkeypatch):
     """A mapped array that counts as large, and what is in it."""
-    monkeypatch.setattr("graft.artifacts._LARGE", 10)
+    monkeypatch.setattr("graft.core.artifacts._LARGE", 10)
     array = np.random.default_rng(0).integers(0, 1000, (7, 3, 2)).astype(np.int32)
     artifacts.save_array(tmp_path / "array.npy", array)
     return artifacts.load_array(tmp_path / "array.npy"), array
@@ -497,7 +497,7 @@ def test_a_large_mapped_array_does_not_end_up_in_memory(tmp_path):
         pass
     script = (
         "import pathlib, sys, numpy as np\n"
-        "from graft.artifacts import load_array\n"
+        "from graft.core.artifacts import load_array\n"
         "def held():\n"
         "    lines = pathlib.Path('/proc/self/status').read_text().splitlines()\n"
         "    return next(int(x.split()[1]) for x in lines if x.startswith('RssFile')) >> 10\n"

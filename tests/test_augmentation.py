@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from graft.augmentation import Augmentation
+from graft.training.augmentation import Augmentation
 
 
 @pytest.fixture(scope="module")

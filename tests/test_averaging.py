@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from graft.averaging import averaged
-from graft.finetuning import Finetuner
-from graft.head import solve_head
-from graft.methods import Method
+from graft.finetuning.averaging import averaged
+from graft.finetuning.finetuner import Finetuner
+from graft.finetuning.methods import Method
+from graft.fitting.head import solve_head
 from graft.strategies.full import Full
 from graft.strategies.lp_ft import LPFT
 from graft.strategies.partial import Partial
 from graft.strategies.probe import Probe
-from graft.training import Recipe
+from graft.training.loop import Recipe
 
 RECIPE = Recipe(steps=2, batch_size=8, learning_rate=0.05)
 

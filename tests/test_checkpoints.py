@@ -5,9 +5,9 @@ import time
 import numpy as np
 import pytest
 
-from graft import checkpoints
-from graft.checkpoints import Checkpoint, kept
-from graft.fingerprint import Fingerprint
+from graft.core.fingerprint import Fingerprint
+from graft.training import checkpoints
+from graft.training.checkpoints import Checkpoint, kept
 
 ONE = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b/c": np.array(0.1)}
 

@@ -5,18 +5,18 @@ import sys
 import numpy as np
 import pytest
 
-from graft.artifacts import load_model, save_model
-from graft.compute import ComputeSection, computing_in, device_here, precision_here
-from graft.errors import GraftError
-from graft.finetuning import Finetuner
-from graft.methods import Method
+from graft.compute.runtime import start_tensorflow
+from graft.compute.section import ComputeSection, computing_in, device_here, precision_here
+from graft.core.artifacts import load_model, save_model
+from graft.core.errors import GraftError
+from graft.finetuning.finetuner import Finetuner
+from graft.finetuning.methods import Method
 from graft.networks.base import Network
 from graft.penalties.base import SourceTask
 from graft.penalties.delta import Delta
-from graft.runtime import start_tensorflow
 from graft.strategies.base import Phase
 from graft.strategies.full import Full
-from graft.training import Recipe, TrainingLoop
+from graft.training.loop import Recipe, TrainingLoop
 
 RECIPE = Recipe(steps=8, batch_size=8, learning_rate=0.01)
 
@@ -32,7 +32,7 @@ def cpu_flags(tensorflow, monkeypatch, tmp_path):
     def claim(*flags):
         path = tmp_path / "cpuinfo"
         path.write_text(f"processor : 0\nflags : fpu {' '.join(flags)} sse\n")
-        monkeypatch.setattr("graft.compute._CPU_FLAGS", path)
+        monkeypatch.setattr("graft.compute.section._CPU_FLAGS", path)
 
     return claim
 
@@ -65,18 +65,18 @@ def test_auto_is_bfloat16_where_the_processor_has_it(cpu_flags, flags, precision
 
 
 def test_auto_is_float32_where_nothing_is_known_of_the_processor(tensorflow, monkeypatch, tmp_path):
-    monkeypatch.setattr("graft.compute._CPU_FLAGS", tmp_path / "missing")
+    monkeypatch.setattr("graft.compute.section._CPU_FLAGS", tmp_path / "missing")
     assert precision_here("auto") == "float32"
 
 
 TRAINING = """
 import hashlib, os
 import numpy as np
-from graft.compute import ComputeSection, threads_here
+from graft.compute.section import ComputeSection, threads_here
 from graft.networks.small_cnn import SmallCNN
-from graft.runtime import start_tensorflow
+from graft.compute.runtime import start_tensorflow
 from graft.strategies.full import Full
-from graft.training import Recipe, TrainingLoop
+from graft.training.loop import Recipe, TrainingLoop
 
 compute = ComputeSection(threads={threads!r})
 start_tensorflow(compute)
@@ -85,9 +85,9 @@ images, labels = rng.integers(0, 256, (64, 32, 32, 3), np.uint8), np.arange(64) 
 network = SmallCNN(image_size=32, channels=3).build((32, 32, 3), 10, seed=0)
 recipe = Recipe(steps=3, batch_size=64, learning_rate=0.001)
 TrainingLoop(network, Full().phases(network.blocks), recipe).fit(images, labels, rng)
-features = rng.standard_normal((500, 3000), np.float32) @ rng.standard_normal((3000, 300), np.float32)
+left, right = (rng.standard_normal(shape, np.float32) for shape in ((500, 3000), (3000, 300)))
 weights = b"".join(value.tobytes() for value in network.weights().values())
-print(threads_here(compute.threads), hashlib.sha256(weights + features.tobytes()).hexdigest())
+print(threads_here(compute.threads), hashlib.sha256(weights + (left @ right).tobytes()).hexdigest())
 """
 
 

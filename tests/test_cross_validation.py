@@ -1,17 +1,17 @@
 import numpy as np
 import pytest
 
-from graft.checkpoints import Checkpoint
-from graft.cross_validation import OutOfFold, cross_validate, out_of_fold
-from graft.finetuning import Finetuner, Labelled
-from graft.head import solve_head
-from graft.labels import folds, labelled
-from graft.methods import Method
+from graft.core.labels import folds, labelled
+from graft.core.streams import generator
+from graft.finetuning.cross_validation import OutOfFold, cross_validate, out_of_fold
+from graft.finetuning.finetuner import Finetuner, Labelled
+from graft.finetuning.methods import Method
+from graft.fitting.head import solve_head
 from graft.strategies.full import Full
 from graft.strategies.probe import Probe
 from graft.strategies.scratch import Scratch
-from graft.streams import generator
-from graft.training import Recipe
+from graft.training.checkpoints import Checkpoint
+from graft.training.loop import Recipe
 
 RECIPE = Recipe(steps=3, batch_size=8, learning_rate=0.01)
 

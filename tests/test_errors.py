@@ -1,6 +1,6 @@
 import pytest
 
-from graft.errors import GraftError, reported
+from graft.core.errors import GraftError, reported
 
 
 def test_a_fault_is_printed_without_a_traceback_and_ends_with_status_2(capsys):

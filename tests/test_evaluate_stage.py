@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 import yaml
 
-from graft.artifacts import save_arrays, save_json, save_model
-from graft.datasets.base import Examples
-from graft.datasets.prepared import read_split, write_target
-from graft.head import solve_head
+from graft.core.artifacts import save_arrays, save_json, save_model
+from graft.core.prepared import Examples, read_split, write_target
+from graft.fitting.head import solve_head
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent

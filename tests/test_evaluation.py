@@ -3,8 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from graft.datasets.prepared import Split
-from graft.errors import GraftError
+from graft.core.errors import GraftError
+from graft.core.prepared import Split
 from graft.evaluation import (
     CALIBRATION_COLUMNS,
     CELL_COLUMNS,
@@ -16,7 +16,7 @@ from graft.evaluation import (
     headline,
     refuse_hurt,
 )
-from graft.finetuning import Cell
+from graft.finetuning.finetuner import Cell
 from graft.scores.comparison import Comparison
 from graft.scores.registry import SCORES
 

@@ -1,19 +1,19 @@
 import numpy as np
 import pytest
 
-from graft import finetuning
-from graft.checkpoints import Checkpoint
-from graft.finetuning import Cell, Finetuner, FinetuneSection, cells
-from graft.head import solve_head
-from graft.labels import labelled
-from graft.methods import Method
+from graft.core.labels import labelled
+from graft.core.streams import generator
+from graft.finetuning import finetuner as finetuning
+from graft.finetuning.finetuner import Cell, Finetuner, FinetuneSection, cells
+from graft.finetuning.methods import Method
+from graft.fitting.head import solve_head
 from graft.penalties.l2 import L2
 from graft.penalties.l2_sp import L2SP
 from graft.strategies.full import Full
 from graft.strategies.probe import Probe
 from graft.strategies.scratch import Scratch
-from graft.streams import generator
-from graft.training import Recipe
+from graft.training.checkpoints import Checkpoint
+from graft.training.loop import Recipe
 
 RECIPE = Recipe(steps=3, batch_size=8, learning_rate=0.01)
 HEAD = {"head/kernel", "head/bias"}

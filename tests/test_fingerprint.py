@@ -3,8 +3,8 @@ import json
 
 import pytest
 
-from graft.errors import GraftError
-from graft.fingerprint import Fingerprint, fingerprint, locked
+from graft.core.errors import GraftError
+from graft.core.fingerprint import Fingerprint, fingerprint, locked
 
 PIPELINE = """\
 stages:

@@ -1,7 +1,7 @@
 import pytest
 
-from graft.grids import unequal
-from graft.methods import Method, ScratchSection
+from graft.finetuning.grids import unequal
+from graft.finetuning.methods import Method, ScratchSection
 from graft.penalties.l2 import L2
 from graft.penalties.l2_sp import L2SP
 from graft.strategies.base import Strategy

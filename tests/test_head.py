@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from graft.errors import GraftError
-from graft.head import solve_head
+from graft.core.errors import GraftError
+from graft.fitting.head import solve_head
 
 
 def problem(num_classes, count=40, width=5):

@@ -4,9 +4,9 @@ import itertools
 import pytest
 from PIL import Image
 
-from graft import image_workers
-from graft.errors import GraftError
-from graft.image_workers import decode_all
+from graft.core.errors import GraftError
+from graft.datasets import image_workers
+from graft.datasets.image_workers import decode_all
 
 
 def files(count):

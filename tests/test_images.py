@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from graft import images
-from graft.errors import GraftError
-from graft.images import decode
+from graft.core.errors import GraftError
+from graft.datasets import image_files as images
+from graft.datasets.image_files import decode
 
 RED = (200, 30, 40)
 

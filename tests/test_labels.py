@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from graft.labels import folds, held_out, label_ranks, labelled
+from graft.core.labels import folds, held_out, label_ranks, labelled
 
 # Ten of class 0, four of class 1, six of class 2, mixed.
 LABELS = np.random.default_rng(0).permutation([0] * 10 + [1] * 4 + [2] * 6)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from graft.losses import LOSSES
+from graft.training.losses import LOSSES
 
 LN2, LN3 = np.log(2), np.log(3)
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from graft.finetuning import Finetuner
-from graft.methods import Method
+from graft.finetuning.finetuner import Finetuner
+from graft.finetuning.methods import Method
 from graft.penalties.base import SourceTask
 from graft.penalties.registry import PENALTIES
 from graft.strategies.registry import STRATEGIES
-from graft.training import Recipe
+from graft.training.loop import Recipe
 
 RECIPE = Recipe(steps=4, batch_size=6, learning_rate=0.05)
 NEEDED = {"surgical": {"block": "block1"}}

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from graft import params
-from graft.errors import GraftError
+from graft.core.errors import GraftError
 
 ROOT = Path(__file__).parent.parent
 COMMITTED = [ROOT / "params.yaml", *sorted(ROOT.glob("presets/*.yaml"))]

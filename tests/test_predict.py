@@ -13,9 +13,9 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from graft.artifacts import load_model, save_model
 from graft.cli import main
-from graft.errors import GraftError
+from graft.core.artifacts import load_model, save_model
+from graft.core.errors import GraftError
 from graft.networks.base import Network
 from graft.networks.small_cnn import SmallCNN
 from graft.predicting import Classifier, Prediction, find_images

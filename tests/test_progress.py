@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 SCRIPT = """
-from graft.progress import progress
+from graft.core.progress import progress
 with progress("working", 2) as advance:
     print("answer")
     advance(2)

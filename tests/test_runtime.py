@@ -13,7 +13,7 @@ def python(script):
 
 def test_tensorflow_starts_silent_and_deterministic():
     done = python(
-        "from graft.runtime import start_tensorflow; start_tensorflow()\n"
+        "from graft.compute.runtime import start_tensorflow; start_tensorflow()\n"
         "from tensorflow.python.framework import config\n"
         "print(config.is_op_determinism_enabled())"
     )
@@ -29,7 +29,7 @@ def test_what_was_held_back_is_shown_when_the_start_fails():
         "            os.write(2, b'a native notice\\n')\n"
         "            raise ImportError('broken')\n"
         "sys.meta_path.insert(0, Broken())\n"
-        "from graft.runtime import start_tensorflow; start_tensorflow()"
+        "from graft.compute.runtime import start_tensorflow; start_tensorflow()"
     )
     assert done.returncode == 1
     assert "a native notice" in done.stderr
@@ -39,7 +39,7 @@ def test_what_was_held_back_is_shown_when_the_start_fails():
 def test_tensorflow_starts_without_the_packages_that_keras_wraps_and_they_import_afterwards():
     done = python(
         "import scipy, sys\n"
-        "from graft.runtime import start_tensorflow; start_tensorflow()\n"
+        "from graft.compute.runtime import start_tensorflow; start_tensorflow()\n"
         "print(*sorted({'scipy', 'sklearn', 'pandas', 'matplotlib'} & set(sys.modules)))\n"
         "import sklearn.linear_model, pandas, matplotlib.pyplot"
     )

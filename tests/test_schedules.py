@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from graft.schedules import rates
+from graft.training.schedules import rates
 
 HALF = np.sqrt(0.5)
 

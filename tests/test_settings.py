@@ -1,7 +1,7 @@
 import pytest
 from pydantic import Field, ValidationError
 
-from graft.settings import Settings, expected, fault
+from graft.core.settings import Settings, expected, fault
 
 
 class Oven(Settings):

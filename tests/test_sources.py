@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from graft import sources
-from graft.checkpoints import Training
-from graft.datasets.prepared import Split
+from graft.core.prepared import Split
 from graft.sources import train_source
 from graft.strategies.full import Full
-from graft.training import Recipe, TrainingLoop
+from graft.training.checkpoints import Training
+from graft.training.loop import Recipe, TrainingLoop
 
 
 def test_the_curve_shows_loss_and_accuracy_along_the_way(linear_network, tensorflow, monkeypatch):

@@ -6,13 +6,13 @@ import zipfile
 import numpy as np
 import pytest
 
-from graft.artifacts import save_model
-from graft.finetuning import Finetuner
-from graft.methods import Method
+from graft.core.artifacts import save_model
+from graft.finetuning.finetuner import Finetuner
+from graft.finetuning.methods import Method
 from graft.networks.base import Network
-from graft.stochastic_norm import with_stochastic_norm
 from graft.strategies.full import Full
-from graft.training import Recipe
+from graft.training.loop import Recipe
+from graft.training.stochastic_norm import with_stochastic_norm
 
 
 @pytest.fixture

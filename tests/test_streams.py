@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from graft.streams import generator, integer
+from graft.core.streams import generator, integer
 
 
 def draw(*names, seed=0):

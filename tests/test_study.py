@@ -3,11 +3,11 @@ import json
 import numpy as np
 import pytest
 
-from graft.artifacts import save_array
-from graft.cross_validation import OutOfFold
-from graft.datasets.prepared import Card
-from graft.finetuning import Cell, Finetuned, Tuning
-from graft.study import keep_only, read_labelled, read_weights, write_study
+from graft.core.artifacts import save_array
+from graft.core.prepared import Card
+from graft.finetuning.cross_validation import OutOfFold
+from graft.finetuning.finetuner import Cell, Finetuned, Tuning
+from graft.finetuning.study import keep_only, read_labelled, read_weights, write_study
 
 
 def make(folder, *names):

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from graft.augmentation import Augmentation
-from graft.errors import GraftError
+from graft.core.errors import GraftError
 from graft.penalties.l2 import L2
-from graft.schedules import rates
 from graft.strategies.base import Phase
-from graft.training import Recipe, TrainingLoop, example_order
+from graft.training.augmentation import Augmentation
+from graft.training.loop import Recipe, TrainingLoop, example_order
+from graft.training.schedules import rates
 
 ROOT = Path(__file__).parent.parent
 
@@ -315,11 +315,11 @@ def test_augmentation_draws_after_the_order(linear_network, tiny):
 TRAIN = """
 import hashlib
 import numpy as np
-from graft.runtime import start_tensorflow
+from graft.compute.runtime import start_tensorflow
 start_tensorflow()
 from graft.networks.resnet import ResNet
 from graft.strategies.full import Full
-from graft.training import Recipe, TrainingLoop
+from graft.training.loop import Recipe, TrainingLoop
 
 network = ResNet(width=2, image_size=8, channels=1).build((8, 8, 1), 3, seed=1)
 images = np.random.default_rng(7).integers(0, 256, (24, 8, 8, 1), np.uint8)

@@ -7,10 +7,9 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
-from graft.artifacts import load_array, load_json, save_model
-from graft.datasets.base import Examples
-from graft.datasets.prepared import write_target
-from graft.errors import GraftError
+from graft.core.artifacts import load_array, load_json, save_model
+from graft.core.errors import GraftError
+from graft.core.prepared import Examples, write_target
 from graft.transferability.appraisal import Appraisal
 from graft.transferability.ranking import read_appraisals
 from graft.transferability.registry import SCORES

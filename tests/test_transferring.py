@@ -3,7 +3,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from graft.errors import GraftError
+from graft.core.errors import GraftError
 from graft.networks.small_cnn import SmallCNN
 from graft.transferring import counts, source_probabilities, transfer_weights
 

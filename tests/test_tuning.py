@@ -1,18 +1,19 @@
 import numpy as np
 import pytest
 
-from graft import finetuning, tuning
-from graft.cross_validation import OutOfFold, out_of_fold
-from graft.finetuning import Cell, Finetuner, Labelled, finetune_cells
-from graft.labels import label_ranks, labelled
-from graft.methods import Method
+from graft.core.labels import label_ranks, labelled
+from graft.finetuning import finetuner as finetuning
+from graft.finetuning import tuning
+from graft.finetuning.cross_validation import OutOfFold, out_of_fold
+from graft.finetuning.finetuner import Cell, Finetuner, Labelled, finetune_cells
+from graft.finetuning.methods import Method
+from graft.finetuning.tuning import Tuner, account
 from graft.penalties.l2 import L2
 from graft.penalties.l2_sp import L2SP
 from graft.strategies.full import Full
 from graft.strategies.probe import Probe
 from graft.strategies.scratch import Scratch
-from graft.training import DivergedError, Recipe
-from graft.tuning import Tuner, account
+from graft.training.loop import DivergedError, Recipe
 
 RECIPE = Recipe(steps=30, batch_size=6, learning_rate=0.01, optimizer="sgd")
 REASON = "fewer than 3 labels in the smallest class"

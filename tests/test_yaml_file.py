@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from graft.errors import GraftError
-from graft.yaml_file import parse
+from graft.core.errors import GraftError
+from graft.core.yaml_file import parse
 
 
 def value_of(scalar):

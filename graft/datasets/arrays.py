@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, field_validator
 
-from graft.datasets.base import Dataset, Examples, chosen_classes, select
+from graft.core.errors import GraftError
+from graft.core.prepared import Examples
+from graft.datasets.base import Dataset, chosen_classes, select
 from graft.datasets.raw_files import RawPath, found
-from graft.errors import GraftError
 
 Array: TypeAlias = npt.NDArray[Any]
 

@@ -2,41 +2,15 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
-from graft.errors import GraftError
-from graft.settings import Settings, expected
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Every example of the chosen classes, in the data set's own order and shape.
-
-    Attributes
-    ----------
-    inputs
-        uint8, (n, height, width, channels) with 1 (grey) or 3 (RGB) channels. It may be
-        memory-mapped: read it in slices.
-    labels
-        int32, (n,): positions in `class_names`.
-    class_names
-        In the order in which the classes were asked for, or the data set's own.
-    is_test
-        bool, (n,): the data set's own test split; None where it has none.
-    notes
-        Counts that a reader of the card should know, such as ``{"skipped_files": 2}``.
-    """
-
-    inputs: npt.NDArray[np.uint8]
-    labels: npt.NDArray[np.int32]
-    class_names: tuple[str, ...]
-    is_test: npt.NDArray[np.bool_] | None = None
-    notes: tuple[tuple[str, int], ...] = ()
+from graft.core.errors import GraftError
+from graft.core.prepared import Examples
+from graft.core.settings import Settings, expected
 
 
 class Dataset(Settings, ABC):

@@ -6,7 +6,8 @@ from typing import Literal
 
 import numpy as np
 
-from graft.datasets.base import Dataset, Examples, chosen_classes, select
+from graft.core.prepared import Examples
+from graft.datasets.base import Dataset, chosen_classes, select
 
 _DIGITS = tuple("0123456789")
 

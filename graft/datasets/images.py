@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from graft import archives
-from graft.datasets.base import Dataset, Examples, chosen_classes
+from graft.core.errors import GraftError
+from graft.core.prepared import Examples
+from graft.core.progress import progress
+from graft.datasets import archives
+from graft.datasets.base import Dataset, chosen_classes
+from graft.datasets.image_files import SUFFIXES, Pixels
+from graft.datasets.image_workers import decode_all
 from graft.datasets.raw_files import RawPath, found
-from graft.errors import GraftError
-from graft.image_workers import decode_all
-from graft.images import SUFFIXES, Pixels
-from graft.progress import progress
 
 Side: TypeAlias = Annotated[int, Field(ge=1, le=4096)]
 

@@ -21,9 +21,10 @@ from typing import ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from graft import archives
-from graft.datasets.base import Dataset, Examples, chosen_classes, select
-from graft.errors import GraftError
+from graft.core.errors import GraftError
+from graft.core.prepared import Examples
+from graft.datasets import archives
+from graft.datasets.base import Dataset, chosen_classes, select
 
 Bytes = npt.NDArray[np.uint8]
 

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, field_validator
 
-from graft.datasets.base import Dataset, Examples, chosen_classes
-from graft.errors import GraftError
+from graft.core.errors import GraftError
+from graft.core.prepared import Examples
+from graft.datasets.base import Dataset, chosen_classes
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Range: TypeAlias = tuple[float, float]

@@ -5,7 +5,7 @@ from typing import Annotated, TypeAlias
 
 from pydantic import AfterValidator
 
-from graft.errors import GraftError
+from graft.core.errors import GraftError
 
 
 def _relative(path: str) -> str:

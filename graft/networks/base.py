@@ -8,7 +8,7 @@ body's own blocks, ``features`` (where the representation can be read), ``head``
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from graft.core.settings import Settings
 from graft.networks.adapters import ADAPTERS
-from graft.settings import Settings
 
 if TYPE_CHECKING:
     import keras
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 Weights = dict[str, npt.NDArray[Any]]
 
 HEAD = "head"
+# Of inference. Larger batches are no faster, and take more memory.
+BATCH_SIZE = 128
 _UNLEARNED = ("adapter", "features", "probabilities")
 
 
@@ -163,7 +165,9 @@ class Network:
         for layer, momentum in zip(self.batch_norms, momenta, strict=True):
             layer.momentum = momentum
 
-    def probabilities(self, inputs: npt.NDArray[Any], batch_size: int = 256) -> npt.NDArray[Any]:
+    def probabilities(
+        self, inputs: npt.NDArray[Any], batch_size: int = BATCH_SIZE
+    ) -> npt.NDArray[Any]:
         """Return float32 class probabilities, (n, classes), of raw inputs."""
         import tensorflow as tf
 
@@ -172,10 +176,20 @@ class Network:
 
         return _in_batches(rows, inputs, batch_size, self.num_classes)
 
-    def features(self, inputs: npt.NDArray[Any], batch_size: int = 256) -> npt.NDArray[Any]:
-        """Return the float32 feature representation, (n, d), of raw inputs."""
+    def features(
+        self,
+        inputs: npt.NDArray[Any],
+        batch_size: int = BATCH_SIZE,
+        on_rows: Callable[[int], None] | None = None,
+    ) -> npt.NDArray[Any]:
+        """Return the float32 feature representation, (n, d), of raw inputs.
+
+        `on_rows` is called with the number of rows of each batch that is done.
+        """
         width = int(self.model.get_layer("features").output.shape[-1])
-        return _in_batches(lambda batch: self._forward(batch)[0], inputs, batch_size, width)
+        return _in_batches(
+            lambda batch: self._forward(batch)[0], inputs, batch_size, width, on_rows
+        )
 
     @cached_property
     def _forward(self) -> Any:
@@ -188,12 +202,18 @@ class Network:
 
 
 def _in_batches(
-    rows: Any, inputs: npt.NDArray[Any], batch_size: int, width: int
+    rows: Any,
+    inputs: npt.NDArray[Any],
+    batch_size: int,
+    width: int,
+    on_rows: Callable[[int], None] | None = None,
 ) -> npt.NDArray[Any]:
     result = np.empty((len(inputs), width), np.float32)
     for start in range(0, len(inputs), batch_size):
         part = slice(start, start + batch_size)
         result[part] = rows(np.ascontiguousarray(inputs[part])).numpy()
+        if on_rows is not None:
+            on_rows(len(result[part]))
     return result
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from graft.errors import GraftError
+from graft.core.errors import GraftError
+from graft.core.settings import Settings
 from graft.networks.base import HEAD, Network
-from graft.settings import Settings
 
 if TYPE_CHECKING:
     import keras

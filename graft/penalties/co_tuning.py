@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
+from graft.fitting.temperature import fit_temperature
 from graft.networks.base import Network
 from graft.penalties.base import Arrays, Batch, Evidence, Penalty
-from graft.scores.temperature import fit_temperature
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from graft.errors import GraftError
-from graft.head import solve_head
+from graft.core.errors import GraftError
+from graft.fitting.head import solve_head
 from graft.networks.base import HEAD, Network, block_of
 from graft.penalties.base import Arrays, Batch, Evidence, Penalty, evenly_spaced
 

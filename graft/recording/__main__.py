@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from filelock import Timeout
 
-from graft.errors import reported
+from graft.core.errors import reported
 from graft.tracking.spool import Spool
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from graft.fingerprint import LOCK, Locked, locked, md5_of_file
+from graft.core.fingerprint import LOCK, Locked, locked, md5_of_file
 from graft.recording.champion import crown
 from graft.recording.delivery import Delivery
 from graft.recording.note import note
@@ -120,10 +120,10 @@ def _invocation(
     for candidate in sorted(candidates, key=lambda run: run.info.start_time, reverse=True):
         made = [child.data.tags for child in store.children(candidate.info.run_id)]
         if all(
-            digests.get(tags["graft.command"], tags["graft.fingerprint"])
-            == tags["graft.fingerprint"]
+            digests.get(tags["graft.command"], tags["graft.core.fingerprint"])
+            == tags["graft.core.fingerprint"]
             for tags in made
-            if "graft.fingerprint" in tags
+            if "graft.core.fingerprint" in tags
         ):
             return str(candidate.info.run_id)
     return None
@@ -163,7 +163,7 @@ def _reconstruct(store: Store, name: str, stage: Locked, parent: str) -> None:
         **_process(),
         "graft.kind": "stage",
         "graft.reconstructed": "true",
-        "graft.fingerprint": made.digest,
+        "graft.core.fingerprint": made.digest,
         "graft.command": made.command,
         "mlflow.note.content": f"Not executed here: made from {LOCK} and the metrics.",
     }

@@ -4,7 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from graft.fingerprint import LOCK
+from graft.core.fingerprint import LOCK
 from graft.tracking.spool import Spool
 
 

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from graft.errors import GraftError
+from graft.core.errors import GraftError
 from graft.tracking.redaction import without_user
 from graft.tracking.spool import Spool
 

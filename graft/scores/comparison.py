@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graft import streams
-from graft.labels import Budget
+from graft.core import streams
+from graft.core.labels import Budget
 from graft.scores.labels_saved import ScratchCurve, labels_saved, labels_saved_interval
 from graft.scores.paired import paired_gain
 from graft.scores.verdict import Verdict, verdict

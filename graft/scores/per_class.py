@@ -7,8 +7,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from graft import streams
-from graft.labels import Budget
+from graft.core import streams
+from graft.core.labels import Budget
 from graft.scores.paired import paired_gain, paired_p_value
 
 Outcome = Literal["won", "lost", "unclear"]

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from graft.settings import Settings
+from graft.core.settings import Settings
 
 
 @dataclass(frozen=True)

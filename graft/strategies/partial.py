@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from graft.errors import GraftError
+from graft.core.errors import GraftError
 from graft.strategies.base import Phase, Strategy
 
 

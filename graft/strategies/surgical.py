@@ -6,9 +6,9 @@ Lee et al. (2023), "Surgical Fine-Tuning Improves Adaptation to Distribution Shi
 from collections.abc import Sequence
 from typing import Literal
 
-from graft.errors import GraftError
+from graft.core.errors import GraftError
+from graft.core.settings import expected
 from graft.networks.base import HEAD
-from graft.settings import expected
 from graft.strategies.base import Phase, Strategy
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from graft.errors import GraftError
+from graft.core.errors import GraftError
 from graft.tracking.invocation import Process, root
 
 _SQLITE = "sqlite:///"

@@ -24,10 +24,10 @@ import psutil
 from filelock import Timeout
 from pydantic import BaseModel
 
-from graft.errors import GraftError
-from graft.fingerprint import PARAMS, PIPELINE, Fingerprint, fingerprint, locked, outputs
-from graft.sections import read_declared
-from graft.settings import Settings
+from graft.core.errors import GraftError
+from graft.core.fingerprint import PARAMS, PIPELINE, Fingerprint, fingerprint, locked, outputs
+from graft.core.sections import read_declared
+from graft.core.settings import Settings
 from graft.tracking.invocation import Process, commit, invocation, is_dirty
 from graft.tracking.redaction import redacted, without_user
 from graft.tracking.spool import Journal, Spool

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graft.labels import Budget
+from graft.core.labels import Budget
 from graft.transferability.appraisal import Appraisal
 
 _COUNTS_AT_ONCE = 2**22

@@ -10,9 +10,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from graft.errors import GraftError
-from graft.labels import folds
-from graft.streams import generator
+from graft.core.errors import GraftError
+from graft.core.labels import folds
+from graft.core.streams import generator
 from graft.transferability.base import Labels, Score
 from graft.transferability.registry import SCORES
 from graft.transferability.representation import Representation
@@ -111,7 +111,7 @@ def rows_to_score(labels: Labels, ranks: npt.NDArray[np.int32], limit: int) -> n
     Parameters
     ----------
     labels, ranks
-        Of every labelled example; see `graft.labels.label_ranks`.
+        Of every labelled example; see `graft.core.labels.label_ranks`.
     limit
         Two of each class are kept, however low it is.
     """

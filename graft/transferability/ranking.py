@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from graft.artifacts import load_json
-from graft.errors import GraftError
+from graft.core.artifacts import load_json
+from graft.core.errors import GraftError
 from graft.transferability.appraisal import Appraisal
 
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from graft.errors import GraftError
+from graft.core.errors import GraftError
 
 Result = TypeVar("Result")
 

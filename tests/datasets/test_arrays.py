@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from graft.core.errors import GraftError
 from graft.datasets.arrays import Arrays
-from graft.errors import GraftError
 
 IMAGES = np.arange(6 * 2 * 3, dtype=np.uint8).reshape(6, 2, 3)
 LABELS = np.array([7, 3, 10, 7, 3, 10])

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from graft.core.errors import GraftError
 from graft.datasets.arrays import Arrays
 from graft.datasets.handwritten_digits import HandwrittenDigits
 from graft.datasets.images import Images
 from graft.datasets.keras_datasets import Cifar10, Cifar100, FashionMnist, Mnist
 from graft.datasets.printed_digits import PrintedDigits
 from graft.datasets.registry import DATASETS
-from graft.errors import GraftError
 
 from .conftest import png, write_zip
 

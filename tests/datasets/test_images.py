@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from graft import archives
+from graft.core.errors import GraftError
+from graft.datasets import archives
 from graft.datasets.images import Images
-from graft.errors import GraftError
 
 from .conftest import png, write_folder, write_tar, write_zip
 

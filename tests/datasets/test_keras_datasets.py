@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from graft.core.errors import GraftError
 from graft.datasets import keras_datasets
 from graft.datasets.keras_datasets import (
     Cifar10,
@@ -14,7 +15,6 @@ from graft.datasets.keras_datasets import (
     read_idx,
     read_mnist,
 )
-from graft.errors import GraftError
 
 from .conftest import idx, write_tar
 

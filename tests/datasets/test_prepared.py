@@ -4,17 +4,17 @@ import hashlib
 import numpy as np
 import pytest
 
-from graft.artifacts import array_sha256, load_array, load_json
-from graft.datasets.base import Examples
-from graft.datasets.prepared import (
+from graft.core.artifacts import array_sha256, load_array, load_json
+from graft.core.errors import GraftError
+from graft.core.prepared import (
     Card,
+    Examples,
     always_labelled,
     read_split,
     row_bytes,
     write_source,
     write_target,
 )
-from graft.errors import GraftError
 
 NAMES = ("cat", "dog", "newt")
 

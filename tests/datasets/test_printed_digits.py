@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from graft.core.errors import GraftError
 from graft.datasets import printed_digits
 from graft.datasets.printed_digits import FONTS, PrintedDigits
-from graft.errors import GraftError
 
 STILL = {
     "rotation": 0,

@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from graft import archives, images
-from graft.artifacts import load_array, load_arrays, load_class_names, load_json, save_arrays
+from graft.core.artifacts import load_array, load_arrays, load_class_names, load_json, save_arrays
+from graft.core.errors import GraftError
+from graft.datasets import archives
+from graft.datasets import image_files as images
 from graft.datasets.arrays import Arrays
-from graft.errors import GraftError
 
 LIMIT = 1 << 20
 

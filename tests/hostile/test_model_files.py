@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graft import model_files
-from graft.artifacts import load_class_names, load_model, save_model
-from graft.errors import GraftError
+from graft.core import model_files
+from graft.core.artifacts import load_class_names, load_model, save_model
+from graft.core.errors import GraftError
 
 NAMES = ("0", "1", "2")
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from graft import params
 from graft.cli import main
-from graft.errors import GraftError
+from graft.core.errors import GraftError
 
 ROOT = Path(__file__).parent.parent.parent
 STUDIES = [ROOT / "params.yaml", *sorted((ROOT / "presets").glob("*.yaml"))]

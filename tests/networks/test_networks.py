@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from graft.artifacts import load_model, save_model
+from graft.core.artifacts import load_model, save_model
 from graft.networks.base import Network, block_of
 from graft.networks.registry import NETWORKS
 

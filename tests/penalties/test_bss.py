@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from graft.errors import GraftError
+from graft.core.errors import GraftError
 from graft.penalties.base import Batch
 from graft.penalties.bss import BSS
 from graft.strategies.full import Full
-from graft.training import Recipe, TrainingLoop
+from graft.training.loop import Recipe, TrainingLoop
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
 

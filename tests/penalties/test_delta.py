@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from graft.errors import GraftError
+from graft.core.errors import GraftError
 from graft.networks.small_cnn import SmallCNN
 from graft.penalties.base import Batch, Evidence
 from graft.penalties.delta import Delta, attention

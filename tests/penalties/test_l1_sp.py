@@ -5,7 +5,7 @@ import pytest
 
 from graft.penalties.l1_sp import L1SP
 from graft.strategies.base import Phase
-from graft.training import Recipe, TrainingLoop
+from graft.training.loop import Recipe, TrainingLoop
 
 RECIPE = Recipe(
     steps=1, batch_size=24, optimizer="sgd", momentum=0.0, learning_rate=0.1, schedule="constant"

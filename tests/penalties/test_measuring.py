@@ -5,13 +5,13 @@ from typing import ClassVar, Literal
 import numpy as np
 import pytest
 
-from graft.finetuning import Finetuner
-from graft.methods import Method
+from graft.finetuning.finetuner import Finetuner
+from graft.finetuning.methods import Method
 from graft.networks.small_cnn import SmallCNN
 from graft.penalties.base import Penalty
 from graft.penalties.co_tuning import CoTuning
 from graft.strategies.full import Full
-from graft.training import Recipe
+from graft.training.loop import Recipe
 
 RECIPE = Recipe(steps=2, batch_size=4, learning_rate=0.01)
 

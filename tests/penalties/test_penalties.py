@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from graft.penalties.base import Batch, Evidence
 from graft.penalties.registry import PENALTIES
 from graft.strategies.base import Phase
-from graft.training import Recipe, TrainingLoop
+from graft.training.loop import Recipe, TrainingLoop
 
 RECIPE = Recipe(steps=3, batch_size=8, optimizer="sgd", learning_rate=0.05)
 

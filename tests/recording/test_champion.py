@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from graft import tracking
-from graft.artifacts import save_model
+from graft.core.artifacts import save_model
 from graft.recording.champion import CHAMPION, REGISTERED, crown
 from graft.recording.store import Store
 from graft.tracking.spool import Spool

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from graft import tracking
-from graft.errors import GraftError
-from graft.fingerprint import Fingerprint, Locked
+from graft.core.errors import GraftError
+from graft.core.fingerprint import Fingerprint, Locked
 from graft.recording.__main__ import deliver_once
 from graft.recording.delivery import Delivery
 from graft.recording.store import Store
 from graft.tracking import stage_run
 from graft.tracking.spool import Journal, Spool
-from graft.training import Recipe
+from graft.training.loop import Recipe
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -189,12 +189,12 @@ def project(root):
 def test_a_run_carries_its_fingerprint_and_its_data(project):
     from mlflow.artifacts import load_dict
 
-    from graft.fingerprint import fingerprint
+    from graft.core.fingerprint import fingerprint
 
     record_one()
     _, run = only(project)
     made = fingerprint("prepare")
-    assert run.data.tags["graft.fingerprint"] == made.digest
+    assert run.data.tags["graft.core.fingerprint"] == made.digest
     assert run.data.tags["graft.command"] == "python -m stages.prepare"
     assert load_dict(f"{run.info.artifact_uri}/fingerprint.json") == {
         "digest": made.digest,

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from graft.fitting.temperature import fit_temperature, log_probabilities, scaled
 from graft.scores.log_loss import log_loss
-from graft.scores.temperature import fit_temperature, log_probabilities, scaled
 
 # Always sure by ln 9, that is, of 90 %, and right in three of four.
 LOGITS = np.log(9) * np.array([[1.0, 0], [1, 0], [0, 1], [0, 1]])

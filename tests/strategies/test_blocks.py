@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from graft.errors import GraftError
+from graft.core.errors import GraftError
 from graft.strategies.base import Phase
 from graft.strategies.full import Full
 from graft.strategies.gradual import Gradual
 from graft.strategies.layerwise import Layerwise
 from graft.strategies.partial import Partial
 from graft.strategies.surgical import Surgical
-from graft.training import Recipe, TrainingLoop
+from graft.training.loop import Recipe, TrainingLoop
 
 BLOCKS = ("stem", "block1", "block2", "head")
 

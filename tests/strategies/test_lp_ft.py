@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from graft.finetuning import Finetuner
-from graft.head import solve_head
-from graft.methods import Method
+from graft.finetuning.finetuner import Finetuner
+from graft.finetuning.methods import Method
+from graft.fitting.head import solve_head
 from graft.strategies.base import Phase
 from graft.strategies.lp_ft import LPFT
-from graft.training import Recipe
+from graft.training.loop import Recipe
 
 RECIPE = Recipe(
     steps=1, batch_size=24, optimizer="sgd", momentum=0.0, learning_rate=0.5, schedule="constant"

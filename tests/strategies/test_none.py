@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from graft.errors import GraftError
-from graft.finetuning import Finetuner
-from graft.methods import Method
+from graft.core.errors import GraftError
+from graft.finetuning.finetuner import Finetuner
+from graft.finetuning.methods import Method
 from graft.strategies.none import NoTraining
-from graft.training import Recipe
+from graft.training.loop import Recipe
 
 RECIPE = Recipe(steps=5, batch_size=8, learning_rate=0.01)
 METHOD = Method(strategy=NoTraining())

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from graft.finetuning import Finetuner
-from graft.methods import Method
+from graft.finetuning.finetuner import Finetuner
+from graft.finetuning.methods import Method
 from graft.strategies.registry import STRATEGIES
-from graft.training import Recipe
+from graft.training.loop import Recipe
 
 BLOCKS = ("stem", "block1", "block2", "block3", "head")
 RECIPE = Recipe(steps=5, batch_size=8, learning_rate=0.01)

@@ -5,7 +5,7 @@ import time
 import psutil
 import pytest
 
-from graft.errors import GraftError
+from graft.core.errors import GraftError
 from graft.tracking import spool as spool_module
 from graft.tracking.invocation import Process
 from graft.tracking.spool import Spool

@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-from graft.errors import GraftError
+from graft.core.errors import GraftError
 from graft.transferability import appraisal
 from graft.transferability.appraisal import appraise, rows_to_score
 from graft.transferability.base import Score

@@ -6,9 +6,9 @@ from click.testing import CliRunner
 from rich.console import Console
 from scipy import stats
 
-from graft.artifacts import save_json
 from graft.cli import main
-from graft.errors import GraftError
+from graft.core.artifacts import save_json
+from graft.core.errors import GraftError
 from graft.transferability.agreement import COLUMNS, agreements, kendall_tau, order_of_gains
 from graft.transferability.appraisal import Appraisal
 from graft.transferability.ranking import ranked, read_appraisals

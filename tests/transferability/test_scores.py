@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from graft.errors import GraftError
+from graft.core.errors import GraftError
 from graft.transferability.gbc import gbc
 from graft.transferability.h_score import h_score
 from graft.transferability.knn import knn

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from graft.streams import generator
+from graft.core.streams import generator
 
 Budget = Annotated[int, Field(ge=1)] | Literal["all"]
 

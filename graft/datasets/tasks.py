@@ -4,9 +4,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from graft.core.labels import Budget
+from graft.core.settings import Settings, fault
 from graft.datasets.registry import AnyDataset
-from graft.labels import Budget
-from graft.settings import Settings, fault
 
 
 def _class_names(given: Any) -> Any:

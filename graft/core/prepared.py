@@ -13,16 +13,41 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from graft.artifacts import array_sha256, load_array, load_json, save_json
-from graft.datasets.base import Examples
-from graft.errors import GraftError
-from graft.labels import Budget, held_out, label_ranks, labelled
-from graft.streams import generator
+from graft.core.artifacts import array_sha256, load_array, load_json, save_json
+from graft.core.errors import GraftError
+from graft.core.labels import Budget, held_out, label_ranks, labelled
+from graft.core.streams import generator
 
 _ROWS = 4096
 
 # An example's key (see `row_bytes`) and the name of its class.
 Example: TypeAlias = tuple[bytes, str]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Every example of the chosen classes, in the data set's own order and shape.
+
+    Attributes
+    ----------
+    inputs
+        uint8, (n, height, width, channels) with 1 (grey) or 3 (RGB) channels. It may be
+        memory-mapped: read it in slices.
+    labels
+        int32, (n,): positions in `class_names`.
+    class_names
+        In the order in which the classes were asked for, or the data set's own.
+    is_test
+        bool, (n,): the data set's own test split; None where it has none.
+    notes
+        Counts that a reader of the card should know, such as ``{"skipped_files": 2}``.
+    """
+
+    inputs: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int32]
+    class_names: tuple[str, ...]
+    is_test: npt.NDArray[np.bool_] | None = None
+    notes: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -129,7 +154,7 @@ def write_target(
 ) -> dict[str, Any]:
     """Write the target task: ``test``, and in ``train`` every example that some budget labels.
 
-    ``train/label_ranks.npy`` says which budgets: see `graft.labels.label_ranks`.
+    ``train/label_ranks.npy`` says which budgets: see `graft.core.labels.label_ranks`.
 
     Returns
     -------

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from graft.settings import Settings
+from graft.core.settings import Settings
 
 
 class Augmentation(Settings):

@@ -5,14 +5,14 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from graft.grids import Tunable
+from graft.core.settings import expected, fault
+from graft.finetuning.grids import Tunable
 from graft.networks.base import HEAD
 from graft.penalties.registry import PENALTIES, AnyPenalty
-from graft.settings import expected, fault
 from graft.strategies.base import Phase
 from graft.strategies.registry import AnyStrategy
 from graft.strategies.scratch import Scratch
-from graft.training import Recipe
+from graft.training.loop import Recipe
 
 BatchNormPolicy = Literal["frozen", "adapt", "stochastic", "recompute"]
 

@@ -12,21 +12,21 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from graft.artifacts import array_sha256
-from graft.averaging import averaged
-from graft.checkpoints import Checkpoint
-from graft.compute import Precision
-from graft.errors import GraftError
-from graft.grids import Values
-from graft.head import solve_head
-from graft.labels import Budget, labelled
-from graft.methods import Method
+from graft.compute.section import Precision
+from graft.core.artifacts import array_sha256
+from graft.core.errors import GraftError
+from graft.core.labels import Budget, labelled
+from graft.core.sections import Part
+from graft.core.settings import Identifier, fault
+from graft.core.streams import generator
+from graft.finetuning.averaging import averaged
+from graft.finetuning.grids import Values
+from graft.finetuning.methods import Method
+from graft.fitting.head import solve_head
 from graft.networks.base import HEAD, Network, Weights
 from graft.penalties.base import Arrays, Evidence, SourceTask
-from graft.sections import Part
-from graft.settings import Identifier, fault
-from graft.streams import generator
-from graft.training import Curve, Recipe, TrainingLoop
+from graft.training.checkpoints import Checkpoint
+from graft.training.loop import Curve, Recipe, TrainingLoop
 
 # C of the head that theta_0 carries in WiSE-FT where the strategy solves none of its own.
 _PROBE_C = 1.0
@@ -336,7 +336,7 @@ class Finetuner:
 class Labelled:
     """The target's labelled examples, from which every budget is taken.
 
-    `ranks` is `graft.labels.label_ranks` of them; `features` their representation at theta_0.
+    `ranks` is `graft.core.labels.label_ranks` of them; `features` their representation at theta_0.
     """
 
     inputs: npt.NDArray[Any]

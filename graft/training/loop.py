@@ -9,18 +9,18 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from graft.augmentation import Augmentation
-from graft.checkpoints import Training
-from graft.compute import Precision, computing_in
-from graft.errors import GraftError
-from graft.losses import LOSSES, LossName
+from graft.compute.section import Precision, computing_in
+from graft.core.errors import GraftError
+from graft.core.settings import Settings, fault
 from graft.networks.base import Network, block_of
-from graft.optimizers import SGD, Adam, Optimizer, OptimizerName
 from graft.penalties.base import Arrays, Batch, Penalty
-from graft.schedules import ScheduleName, rates
-from graft.settings import Settings, fault
-from graft.stochastic_norm import with_stochastic_norm
 from graft.strategies.base import Phase
+from graft.training.augmentation import Augmentation
+from graft.training.checkpoints import Training
+from graft.training.losses import LOSSES, LossName
+from graft.training.optimizers import SGD, Adam, Optimizer, OptimizerName
+from graft.training.schedules import ScheduleName, rates
+from graft.training.stochastic_norm import with_stochastic_norm
 
 if TYPE_CHECKING:
     import keras
@@ -72,7 +72,7 @@ class TrainingLoop:
         R and the network at theta_0 that it compares with; none by default.
     batch_norm
         ``frozen``: BatchNorm stays in inference mode; ``adapt``: it trains with its block;
-        ``stochastic``: it does, as `graft.stochastic_norm` says.
+        ``stochastic``: it does, as `graft.training.stochastic_norm` says.
     precision
         What the body's layers compute in; all else is float32.
 

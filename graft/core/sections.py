@@ -6,9 +6,9 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from graft.errors import GraftError
-from graft.settings import Settings, expected
-from graft.yaml_file import Position, parse
+from graft.core.errors import GraftError
+from graft.core.settings import Settings, expected
+from graft.core.yaml_file import Position, parse
 
 Sections = TypeVar("Sections", bound=Settings)
 

@@ -26,10 +26,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graft.artifacts import load_arrays, save_arrays
-from graft.compute import device_here
-from graft.errors import GraftError
-from graft.fingerprint import fingerprint
+from graft.compute.section import device_here
+from graft.core.artifacts import load_arrays, save_arrays
+from graft.core.errors import GraftError
+from graft.core.fingerprint import fingerprint
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -170,7 +170,7 @@ def kept(stage: str, **item: str) -> Iterator[Checkpoint]:
     Parameters
     ----------
     stage, item
-        As `graft.fingerprint.fingerprint` takes them.
+        As `graft.core.fingerprint.fingerprint` takes them.
     """
     root = Path(os.environ.get("DVC_ROOT") or Path.cwd())
     if not (root / ".dvc").is_dir():

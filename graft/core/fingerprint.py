@@ -15,8 +15,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graft.errors import GraftError
-from graft.yaml_file import parse
+from graft.core.errors import GraftError
+from graft.core.yaml_file import parse
 
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
@@ -128,7 +128,7 @@ def locked() -> dict[str, Locked]:
         )
         stage, _, item = name.partition("@")
         keys = stages.get(stage, {}).get("matrix", ())
-        # A name without a hyphen is what makes this unambiguous: graft.settings.Identifier.
+        # A name without a hyphen is what makes this unambiguous: graft.core.settings.Identifier.
         values = dict(zip(keys, item.split("-"), strict=False))
         outs = {out["path"]: out["md5"] for out in entry.get("outs", [])}
         found[name] = Locked(made, values, outs)

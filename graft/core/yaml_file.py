@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from graft.errors import GraftError
+from graft.core.errors import GraftError
 
 Position = tuple[str | int, ...]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from graft.errors import GraftError
+from graft.core.errors import GraftError
 
 if TYPE_CHECKING:
     from PIL import Image

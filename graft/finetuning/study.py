@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from graft.artifacts import (
+from graft.core.artifacts import (
     load_array,
     load_arrays,
     replacing_folder,
@@ -15,13 +15,13 @@ from graft.artifacts import (
     save_csv,
     save_json,
 )
-from graft.cross_validation import OutOfFold
-from graft.datasets.prepared import Card, read_split
-from graft.finetuning import Cell, Finetuned, Labelled, cells
-from graft.grids import Values
-from graft.labels import Budget
+from graft.core.labels import Budget
+from graft.core.prepared import Card, read_split
+from graft.core.progress import progress
+from graft.finetuning.cross_validation import OutOfFold
+from graft.finetuning.finetuner import Cell, Finetuned, Labelled, cells
+from graft.finetuning.grids import Values
 from graft.networks.base import Weights
-from graft.progress import progress
 from graft.tracking import Run
 
 

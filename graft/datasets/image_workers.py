@@ -21,8 +21,8 @@ from typing import IO, TypeAlias
 
 import numpy as np
 
-from graft.errors import GraftError
-from graft.images import Pixels, decode_batch
+from graft.core.errors import GraftError
+from graft.datasets.image_files import Pixels, decode_batch
 
 File: TypeAlias = tuple[str, bytes]
 Result: TypeAlias = tuple[str, Pixels | GraftError]
@@ -52,7 +52,8 @@ def decode_all(
 
     Yields
     ------
-    The name, and the pixels as from `graft.images.decode` or the error that it would raise.
+    The name, and the pixels as from `graft.datasets.image_files.decode`, or the error that
+    it would raise.
     """
     size = (height, width, channels)
     batches = _batches(files, height * width * channels)
@@ -102,7 +103,7 @@ class _Process:
     def __init__(self, size: _Size) -> None:
         self._size = size
         self._process = subprocess.Popen(  # noqa: S603 (runs this file)
-            [sys.executable, "-m", "graft.image_workers", *map(str, size)],
+            [sys.executable, "-m", "graft.datasets.image_workers", *map(str, size)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={

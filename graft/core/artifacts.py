@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from graft import model_files
-from graft.errors import GraftError
+from graft.core import model_files
+from graft.core.errors import GraftError
 
 if TYPE_CHECKING:
     import keras

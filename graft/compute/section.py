@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from graft.settings import Settings
+from graft.core.settings import Settings
 
 if TYPE_CHECKING:
     import keras

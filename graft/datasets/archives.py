@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, ClassVar, Self, TypeAlias
 
-from graft.errors import GraftError
+from graft.core.errors import GraftError
 
 MAX_FILE_BYTES = 256 << 20
 

@@ -70,7 +70,9 @@ class Adam(Optimizer):
         import tensorflow as tf
 
         steps = tf.cast(self._steps.assign_add(1), tf.float32)
-        powers = {f"{beta}_power": tf.pow(getattr(self, beta), steps) for beta in ("beta1", "beta2")}
+        powers = {
+            f"{beta}_power": tf.pow(getattr(self, beta), steps) for beta in ("beta1", "beta2")
+        }
         for gradient, parameter, rate in zip(gradients, parameters, rates, strict=True):
             tf.raw_ops.ResourceApplyAdam(
                 var=parameter.value.handle,

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graft.finetuning import Finetuner, Labelled
-from graft.labels import Budget, folds, labelled
+from graft.core.labels import Budget, folds, labelled
+from graft.core.streams import generator
+from graft.finetuning.finetuner import Finetuner, Labelled
+from graft.fitting.temperature import fit_temperature, log_probabilities
 from graft.networks.base import Weights
-from graft.scores.temperature import fit_temperature, log_probabilities
-from graft.streams import generator
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import ValidationError, model_validator
 
-from graft.settings import Settings, expected, fault
+from graft.core.settings import Settings, expected, fault
 
 Values = dict[str, Any]
 

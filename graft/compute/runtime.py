@@ -6,8 +6,8 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from graft.compute import ComputeSection, Device, Threads
-from graft.errors import GraftError
+from graft.compute.section import ComputeSection, Device, Threads
+from graft.core.errors import GraftError
 
 # Packages that Keras imports for wrappers and plots of its own wherever they are installed.
 # Without them its import takes half the time and a fifth less memory.

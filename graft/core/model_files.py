@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graft.errors import GraftError
+from graft.core.errors import GraftError
 
 if TYPE_CHECKING:
     import keras

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graft.errors import GraftError
+from graft.core.errors import GraftError
 
 
 def solve_head(

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graft.cross_validation import OutOfFold, fold_count, out_of_fold
-from graft.finetuning import Cell, Finetuner, Labelled, Tuning
-from graft.grids import Values
-from graft.labels import labelled
+from graft.core.labels import labelled
+from graft.finetuning.cross_validation import OutOfFold, fold_count, out_of_fold
+from graft.finetuning.finetuner import Cell, Finetuner, Labelled, Tuning
+from graft.finetuning.grids import Values
 from graft.networks.base import Weights
-from graft.training import DivergedError
+from graft.training.loop import DivergedError
 
 # With two labels of a class each fold would train on a single one.
 FEWEST_LABELS = 3

@@ -1,0 +1,1 @@
+"""On what a study computes, and TensorFlow's start."""

@@ -1,0 +1,1 @@
+"""What every stage needs: files, sections of params.yaml, random streams, errors."""

@@ -1,0 +1,1 @@
+"""Fine-tuning by a method, in every cell."""

@@ -1,0 +1,1 @@
+"""What is solved to convergence: the head and the temperature, both convex problems."""

@@ -1,0 +1,1 @@
+"""Gradient descent: the loop, and what it is put together from."""
