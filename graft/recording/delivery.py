@@ -101,7 +101,7 @@ class Delivery:
         }
         made = event["fingerprint"]
         if made:
-            tags |= {"graft.core.fingerprint": made["digest"], "graft.command": made["command"]}
+            tags |= {"graft.fingerprint": made["digest"], "graft.command": made["command"]}
         calling = event["invocation"]
         parent = self._invocation(calling, event["time"]) if calling else None
         found = self.store.find(graft__key=journal.key)

@@ -120,10 +120,10 @@ def _invocation(
     for candidate in sorted(candidates, key=lambda run: run.info.start_time, reverse=True):
         made = [child.data.tags for child in store.children(candidate.info.run_id)]
         if all(
-            digests.get(tags["graft.command"], tags["graft.core.fingerprint"])
-            == tags["graft.core.fingerprint"]
+            digests.get(tags["graft.command"], tags["graft.fingerprint"])
+            == tags["graft.fingerprint"]
             for tags in made
-            if "graft.core.fingerprint" in tags
+            if "graft.fingerprint" in tags
         ):
             return str(candidate.info.run_id)
     return None
@@ -163,7 +163,7 @@ def _reconstruct(store: Store, name: str, stage: Locked, parent: str) -> None:
         **_process(),
         "graft.kind": "stage",
         "graft.reconstructed": "true",
-        "graft.core.fingerprint": made.digest,
+        "graft.fingerprint": made.digest,
         "graft.command": made.command,
         "mlflow.note.content": f"Not executed here: made from {LOCK} and the metrics.",
     }

@@ -139,7 +139,7 @@ def test_a_stage_that_was_not_executed_is_linked_below_the_last_invocation(proje
     (original,) = runs(project, **{"graft.kind": "stage", "method": "probe"})
     assert link.info.status == "FINISHED"
     assert link.data.tags["graft.run"] == original.info.run_id
-    assert link.data.tags["graft.core.fingerprint"] == original.data.tags["graft.core.fingerprint"]
+    assert link.data.tags["graft.fingerprint"] == original.data.tags["graft.fingerprint"]
     assert original.info.run_id in link.data.tags["mlflow.note.content"]
     assert link.data.params == original.data.params
     assert link.data.metrics == {"accuracy": 0.5}
@@ -187,7 +187,7 @@ def test_a_stage_that_someone_else_executed_is_made_from_what_came_of_it(project
     assert run.info.run_name == "finetune low full"
     assert run.data.tags["graft.reconstructed"] == "true"
     made = fingerprint("finetune", source="low", method="full")
-    assert run.data.tags["graft.core.fingerprint"] == made.digest
+    assert run.data.tags["graft.fingerprint"] == made.digest
     assert run.data.params == {"seed": "1", "hub.token": "***", "methods.full.rate": "0.1"}
     assert run.data.metrics == {"accuracy": 0.75, "source.n": 3}
     assert [each.dataset.name for each in run.inputs.dataset_inputs] == ["data"]

@@ -194,7 +194,7 @@ def test_a_run_carries_its_fingerprint_and_its_data(project):
     record_one()
     _, run = only(project)
     made = fingerprint("prepare")
-    assert run.data.tags["graft.core.fingerprint"] == made.digest
+    assert run.data.tags["graft.fingerprint"] == made.digest
     assert run.data.tags["graft.command"] == "python -m stages.prepare"
     assert load_dict(f"{run.info.artifact_uri}/fingerprint.json") == {
         "digest": made.digest,
