@@ -1,9 +1,9 @@
 """The article's experiment on CIFAR-10: 10 epochs on the source, 10 of fine-tuning, the test.
 
-From prepared data to test accuracy. graft's side are the stages that do what the script does,
-`train_source`, `transfer`, `finetune` and `evaluate`, each a process of its own with its start,
-its record in MLflow and its files. The control, which the script lacks and `evaluate` needs, runs
-once and is told apart, and so do the stages in bfloat16.
+From prepared data to test accuracy. graft's side is `dvc repro` of the stages that do what the
+script does, `train_source`, `transfer`, `finetune` and `evaluate`: processes of their own, with
+their starts, what DVC hashes and caches, and the record in MLflow. The control, which the script
+lacks and `evaluate` needs, runs once and is told apart, and so do the stages in bfloat16.
 """
 
 import tempfile
@@ -12,11 +12,21 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measuring import Cost, Goal, Row, alternating, options, python, report, rows_of
-from benchmarks.studies import CIFAR10, made_up_images, photo_study, write
+from benchmarks.measuring import (
+    Cost,
+    Goal,
+    Row,
+    alternating,
+    cost_of,
+    options,
+    python,
+    report,
+    rows_of,
+)
+from benchmarks.studies import CIFAR10, DVC, copy_project, made_up_images, photo_study, write
 from graft.core.prepared import read_split
 
-STAGES = (("train_source", "photos"), ("transfer", "photos"), ("finetune", "photos", "full"))
+STAGES = ("train_source@photos", "transfer@photos", "finetune@photos-full", "evaluate")
 
 
 def main() -> None:
@@ -24,11 +34,11 @@ def main() -> None:
     given = options("article", __doc__ or "", repeats=3)
     epochs, per_class = (1, 12) if given.quick else (10, 4000)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        made_up = folder / "made-up.zip"
+        folder = Path(name) / "study"
+        made_up = Path(name) / "made-up.zip"
         images = made_up_images(made_up, per_class + 3) if given.quick else given.needed_images()
         prepare(folder, images, epochs, per_class)
-        control = python("-m", "stages.scratch", cwd=folder)
+        control = repro(folder, "scratch")
         script = ("-m", "benchmarks.baselines.article", "data.npz", str(epochs))
         costs = alternating(
             lambda: graft(folder), lambda: python(*script, cwd=folder), given.repeats
@@ -58,8 +68,9 @@ def told(cost: Cost) -> str:
 def prepare(folder: Path, images: Path, epochs: int, per_class: int) -> None:
     """Write graft's prepared data, and the same images as the arrays that the script reads."""
     steps = max(1, epochs * per_class * len(CIFAR10) // 64)
+    copy_project(folder)
     write(folder, photo_study(images.name, labels_per_class=(per_class,), steps=steps), images)
-    python("-m", "stages.prepare", cwd=folder)
+    cost_of(DVC, "repro", "prepare", cwd=folder)
     source = folder / "data/prepared/sources/photos"
     # Keras validates on the last fifth: here, on what graft validates on.
     parts = [read_split(source / split) for split in ("train", "validation")]
@@ -74,16 +85,20 @@ def prepare(folder: Path, images: Path, epochs: int, per_class: int) -> None:
 
 
 def graft(folder: Path) -> Cost:
-    """Run the stages one after the other; say the accuracy of the fine-tuned model."""
-    total = Cost(0, 0, 0)
-    for stage, *matrix in STAGES:
-        total += python("-m", f"stages.{stage}", *matrix, cwd=folder)
-    total += python("-m", "stages.evaluate", cwd=folder)
+    """Run the stages anew; say the accuracy of the fine-tuned model."""
+    total = repro(folder, *STAGES)
     rows = (folder / "metrics/cells.csv").read_text().splitlines()
     columns = rows[0].split(",")
     of_full = next(row.split(",") for row in rows[1:] if row.split(",")[1] == "full")
     accuracy = float(of_full[columns.index("accuracy")])
     return replace(total, said={"accuracy": accuracy})
+
+
+def repro(folder: Path, *stages: str) -> Cost:
+    """Run these stages, and no others, whatever DVC knows of them."""
+    # Nothing of graft's that lies elsewhere: the copy is a project of its own.
+    here = {"PYTHONPATH": ""}
+    return cost_of(DVC, "repro", "--force", "--single-item", *stages, cwd=folder, env=here)
 
 
 if __name__ == "__main__":

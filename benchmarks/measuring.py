@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -24,7 +25,8 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 PACKAGES = ("tensorflow", "keras", "numpy", "mlflow", "dvc", "pillow", "scikit-learn")
 
-_SAMPLES_PER_SECOND = 20
+_SAMPLES_PER_SECOND = 10
+_PATIENCE = 60
 _MIB = 1 << 20
 
 
@@ -66,14 +68,16 @@ class Cost:
 def cost_of(
     *command: str | Path, cwd: Path, env: dict[str, str] | None = None, status: int = 0
 ) -> Cost:
-    """Run a command to its end, with this project's modules at hand; return what it took.
+    """Run a command to its end, with this project's programs and modules at hand.
 
     Raises
     ------
     RuntimeError
         When it ends with another status; the message has the end of what it wrote.
     """
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore", **(env or {})}
+    programs = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    ours = {"PATH": programs, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+    environment = {**os.environ, **ours, **(env or {})}
     for name in ("DVC_ROOT", "MLFLOW_TRACKING_URI"):
         environment.pop(name, None)
     with tempfile.TemporaryFile("w+") as output:
@@ -86,7 +90,9 @@ def cost_of(
         wall = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(ended)
         largest = usage.ru_maxrss / 1024
-        peak = max(watch.stop(), largest)
+        watched, left_behind = watch.stop()
+        peak = max(watched, largest)
+        processor = usage.ru_utime + usage.ru_stime + left_behind
         output.seek(0)
         lines = output.read().splitlines()
     if process.returncode != status:
@@ -94,7 +100,7 @@ def cost_of(
         raise RuntimeError(
             f"{' '.join(map(str, command))} ended with {process.returncode}:\n{said}"
         )
-    return Cost(wall, usage.ru_utime + usage.ru_stime, peak, _parsed(lines[-1:]), largest)
+    return Cost(wall, processor, peak, _parsed(lines[-1:]), largest)
 
 
 def python(*arguments: str | Path, cwd: Path, env: dict[str, str] | None = None) -> Cost:
@@ -103,36 +109,56 @@ def python(*arguments: str | Path, cwd: Path, env: dict[str, str] | None = None)
 
 
 class _Watch:
-    """Looks at the memory of a process and its descendants, twenty times a second."""
+    """Looks at a process and its descendants, ten times a second.
+
+    Those that outlive it, such as a recorder, are waited for, so that they are in nobody's way.
+    """
 
     def __init__(self, pid: int) -> None:
         self._process = psutil.Process(pid)
+        self._seen = {pid: self._process}
         self._peak = 0.0
+        self._left_behind: dict[int, float] = {}
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    def stop(self) -> float:
-        """Return the peak in MiB."""
+    def stop(self) -> tuple[float, float]:
+        """Return the peak in MiB, and seconds of processor time of those that nobody waited for."""
         self._ended.set()
         self._thread.join()
-        return self._peak
+        patience = time.monotonic() + _PATIENCE
+        while self._look() and time.monotonic() < patience:
+            time.sleep(1 / _SAMPLES_PER_SECOND)
+        return self._peak, sum(self._left_behind.values())
 
     def _run(self) -> None:
         while not self._ended.wait(1 / _SAMPLES_PER_SECOND):
-            self._peak = max(self._peak, self._held() / _MIB)
+            self._look()
 
-    def _held(self) -> int:
-        try:
-            total = self._process.memory_info().rss
-            program = self._process.cmdline()
+    def _look(self) -> bool:
+        """Note what each holds now; return whether one of them still runs."""
+        held, running = 0, False
+        with suppress(psutil.NoSuchProcess):
             for child in self._process.children(recursive=True):
+                self._seen.setdefault(child.pid, child)
+        for pid, process in self._seen.items():
+            try:
+                parent = self._seen.get(process.ppid())
                 # Until it starts a program of its own, a child is its parent, page for page.
-                if child.cmdline() != program:
-                    total += child.memory_info().rss
-        except psutil.NoSuchProcess:  # it ended between two looks
-            return 0
-        return total
+                if parent and parent.is_running() and parent.cmdline() == process.cmdline():
+                    continue
+                if process.status() == psutil.STATUS_ZOMBIE:
+                    continue
+                held += process.memory_info().rss
+                running = True
+                if parent is None and process.ppid() != os.getpid():
+                    times = process.cpu_times()
+                    self._left_behind[pid] = times.user + times.system
+            except psutil.NoSuchProcess:  # it ended between two looks
+                continue
+        self._peak = max(self._peak, held / _MIB)
+        return running
 
 
 @dataclass(frozen=True)

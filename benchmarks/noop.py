@@ -5,15 +5,11 @@ stand-ins of a few bytes: what there is to look at are the stages and the code t
 An empty stage has one small file as its dependency and one as its output.
 """
 
-import shutil
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.measuring import ROOT, Cost, Goal, alternating, cost_of, options, report, rows_of
-
-DVC = Path(sys.executable).with_name("dvc")
+from benchmarks.measuring import Cost, Goal, alternating, cost_of, options, report, rows_of
+from benchmarks.studies import DVC, copy_project
 
 
 def main() -> None:
@@ -39,21 +35,6 @@ def repro(folder: Path) -> Cost:
     if (folder / "dvc.lock").read_bytes() != before:
         raise RuntimeError(f"{folder}: `dvc repro` had something to do")
     return cost
-
-
-def copy_project(folder: Path) -> None:
-    """Copy this project's files, as git knows them, into a repository of its own."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z"],  # noqa: S607
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    for name in filter(None, listed.stdout.split("\0")):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / name, folder / name)
-    cost_of("git", "init", "--quiet", cwd=folder)
 
 
 def stand_in(folder: Path) -> int:

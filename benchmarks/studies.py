@@ -1,6 +1,9 @@
 """What benchmarks run on: a params.yaml, and a zip of images that is given or made up."""
 
 import io
+import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,9 @@ import numpy as np
 import yaml
 from PIL import Image
 
+from benchmarks.measuring import ROOT, cost_of
+
+DVC = Path(sys.executable).with_name("dvc")
 CIFAR10 = (
     *("airplane", "automobile", "bird", "cat", "deer"),
     *("dog", "frog", "horse", "ship", "truck"),
@@ -79,3 +85,18 @@ def write(folder: Path, study: dict[str, Any], images: Path) -> None:
     raw = folder / "data/raw"
     raw.mkdir(parents=True, exist_ok=True)
     (raw / images.name).symlink_to(images)
+
+
+def copy_project(folder: Path) -> None:
+    """Copy this project's files, as git knows them, into a repository of its own."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"],  # noqa: S607
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, folder / name)
+    cost_of("git", "init", "--quiet", cwd=folder)

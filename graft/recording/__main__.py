@@ -4,6 +4,7 @@ Without an option it goes on as long as a stage or an invocation of DVC does. ``
 what has ended, ``--check`` looks whether the store can be used.
 """
 
+import os
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from graft.recording.delivery import Delivery
 
 _PAUSE = 0.2
+# It works beside the stages, which come first: they wait for it at their end alone.
+_NICENESS = 5
 
 
 def main(option: str = "") -> None:
@@ -52,6 +55,7 @@ def record(spool: Spool) -> None:
     """Deliver what comes until nothing is left to come, unless another recorder does it."""
     try:
         with spool.recorder_lock():
+            os.nice(_NICENESS)
             from graft.recording.delivery import Delivery
             from graft.recording.store import Store
 

@@ -50,6 +50,18 @@ def test_a_command_costs_what_its_children_cost_too(tmp_path):
     assert cost.memory > 64
 
 
+def test_a_process_that_is_left_behind_counts_and_is_waited_for(tmp_path):
+    script = (
+        "import subprocess, sys, time\n"
+        "code = 'import time\\nwhile time.process_time() < 1: pass'\n"
+        "subprocess.Popen([sys.executable, '-c', code], start_new_session=True)\n"
+        "time.sleep(0.3)"
+    )
+    cost = python("-c", script, cwd=tmp_path)
+    assert cost.wall < 1
+    assert cost.processor > 0.8
+
+
 def test_a_command_that_fails_says_what_it_said(tmp_path):
     with pytest.raises(RuntimeError, match=r"(?s)ended with 3:\nbroken"):
         cost_of(sys.executable, "-c", "print('broken'); raise SystemExit(3)", cwd=tmp_path)

@@ -7,7 +7,7 @@ import pytest
 
 from graft.core.alone import alone
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 OTHER = """
 import sys

@@ -14,7 +14,7 @@ import pytest
 from graft.core import artifacts
 from graft.core.errors import GraftError
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 class WriterError(Exception):

@@ -15,7 +15,7 @@ from graft.training.augmentation import Augmentation
 from graft.training.loop import Recipe, TrainingLoop, example_order
 from graft.training.schedules import rates
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def everything(network, rate=1.0, share=1.0):
