@@ -54,7 +54,7 @@ def main(source: str, method: str) -> None:
     }
     with (
         tracking.run("finetune", recorded, source=source, method=method) as record,
-        checkpoints.kept("finetune", source=source, method=method) as checkpoint,
+        checkpoints.kept(record.fingerprint) as checkpoint,
     ):
         finetuner = Finetuner(
             Network(load_model(INITIAL / f"{source}.keras")),

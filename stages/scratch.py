@@ -51,7 +51,7 @@ def main() -> None:
     }
     with (
         tracking.run("scratch", recorded, method="scratch") as record,
-        checkpoints.kept("scratch") as checkpoint,
+        checkpoints.kept(record.fingerprint) as checkpoint,
     ):
         networks = [
             given.network.build(

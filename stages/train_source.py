@@ -46,7 +46,7 @@ def main(source: str) -> None:
     }
     with (
         tracking.run("train_source", recorded, source=source) as record,
-        checkpoints.kept("train_source", source=source) as checkpoint,
+        checkpoints.kept(record.fingerprint) as checkpoint,
     ):
         network = given.network.build(
             card.input_shape,

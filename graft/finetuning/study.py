@@ -103,6 +103,7 @@ def write_study(  # noqa: PLR0917 - what comes in, then what goes out
                 {**arm, "labels_per_class": cell.labels_per_class, "repeat": cell.repeat},
                 {"train_accuracy": accuracy, "steps": finetuned.steps},
                 {"objective": finetuned.curve},
+                finetuned.tuning.chosen if finetuned.tuning else None,
             )
             advance(1)
         estimate = _estimate(rows, card.labels_per_class[-1], cross_validation)

@@ -177,7 +177,7 @@ class Delivery:
         self.store.log(
             run_id,
             event["time"],
-            params=event["cell"],
+            params={**event["cell"], **event["params"]},
             metrics=event["metrics"],
             curves=event["curves"],
         )

@@ -58,9 +58,16 @@ class _Declared(Settings):
 
 
 class Run:
-    """One stage's run, to which metrics, curves, cells and a model are added."""
+    """One stage's run, to which metrics, curves, cells and a model are added.
 
-    def __init__(self, journal: Journal) -> None:
+    Attributes
+    ----------
+    fingerprint
+        What the stage's result depends on; None outside a pipeline.
+    """
+
+    def __init__(self, journal: Journal, fingerprint: Fingerprint | None) -> None:
+        self.fingerprint = fingerprint
         self._journal = journal
 
     def metrics(self, values: Mapping[str, object]) -> None:
@@ -82,6 +89,7 @@ class Run:
         cell: Mapping[str, object],
         metrics: Mapping[str, object],
         curves: Mapping[str, Sequence[tuple[int, float]]],
+        chosen: Mapping[str, object] | None = None,
     ) -> None:
         """Record one cell as a run below this one.
 
@@ -89,9 +97,15 @@ class Run:
         ----------
         cell
             What tells it from the others: source, method, labels_per_class and repeat.
+        chosen
+            The values that it was tuned to.
         """
-        names = {key: str(value) for key, value in cell.items()}
-        self._journal.write("cell", cell=names, metrics=numbers(metrics), curves=curves)
+        names, params = (
+            {key: str(value) for key, value in given.items()} for given in (cell, chosen or {})
+        )
+        self._journal.write(
+            "cell", cell=names, params=params, metrics=numbers(metrics), curves=curves
+        )
 
     def evaluated(self, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Record what became of cells of earlier stages, with the runs of these cells.
@@ -145,12 +159,13 @@ def run(stage: str, params: Mapping[str, object], **tags: str) -> Iterator[Run]:
     spool = Spool.here()
     reachable = _check_store(spool)
     journal = spool.new_journal()
-    journal.write("start", **_start(stage, params, tags))
+    made = fingerprint(stage, **tags) if PIPELINE.exists() else None
+    journal.write("start", **_start(stage, params, tags, made))
     recorder = _start_recorder(spool) if reachable else None
     status = "FAILED"
     try:
         with _terminated_as_exception():
-            yield Run(journal)
+            yield Run(journal, made)
         status = "FINISHED"
     except (KeyboardInterrupt, _Terminated):
         status = "KILLED"
@@ -161,10 +176,11 @@ def run(stage: str, params: Mapping[str, object], **tags: str) -> Iterator[Run]:
             _wait(spool, journal, recorder)
 
 
-def _start(stage: str, params: Mapping[str, object], tags: Mapping[str, str]) -> dict[str, Any]:
+def _start(
+    stage: str, params: Mapping[str, object], tags: Mapping[str, str], made: Fingerprint | None
+) -> dict[str, Any]:
     """Return all that is known of a run when it starts."""
     whole = " ".join((stage, *tags.values()))
-    made = fingerprint(stage, **tags) if PIPELINE.exists() else None
     calling = invocation()
     return {
         "name": whole,

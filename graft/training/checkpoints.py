@@ -29,7 +29,7 @@ import numpy.typing as npt
 from graft.compute.section import device_here
 from graft.core.artifacts import load_arrays, save_arrays
 from graft.core.errors import GraftError
-from graft.core.fingerprint import fingerprint
+from graft.core.fingerprint import Fingerprint
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -161,24 +161,24 @@ class Training:
 
 
 @contextmanager
-def kept(stage: str, **item: str) -> Iterator[Checkpoint]:
+def kept(made_of: Fingerprint | None) -> Iterator[Checkpoint]:
     """Yield the checkpoint of a stage; remove it when the block, its outputs included, succeeds.
 
-    Its name is the stage's fingerprint and what else decides a result to the byte: the libraries
-    and the processor. Outside a DVC repository nothing is kept.
+    Outside a DVC repository nothing is kept.
 
     Parameters
     ----------
-    stage, item
-        As `graft.core.fingerprint.fingerprint` takes them.
+    made_of
+        What the stage's result depends on. The checkpoint's name is that, and what else decides
+        the result to the byte: the libraries and the processor.
     """
     root = Path(os.environ.get("DVC_ROOT") or Path.cwd())
-    if not (root / ".dvc").is_dir():
+    if made_of is None or not (root / ".dvc").is_dir():
         yield Checkpoint()
         return
     everything = root / ".dvc" / "tmp" / "graft" / "checkpoints"
     _forget_old(everything)
-    inputs = f"{fingerprint(stage, **item).digest} {_numerics()}"
+    inputs = f"{made_of.digest} {_numerics()}"
     folder = everything / hashlib.sha256(inputs.encode()).hexdigest()[:32]
     checkpoint = Checkpoint(folder)
     if finished := checkpoint.finished():

@@ -118,14 +118,15 @@ def test_a_cell_is_a_run_below_its_stage(root):
     with tracking.run("finetune", {}, source="a", method="full") as record:
         for repeat in (0, 1):
             cell = {"source": "a", "method": "full", "labels_per_class": 5, "repeat": repeat}
-            record.cell(cell, {"train_accuracy": repeat}, {"objective": [(25, 2.0), (50, 1.0)]})
+            curves = {"objective": [(25, 2.0), (50, 1.0)]}
+            record.cell(cell, {"train_accuracy": repeat}, curves, {"learning_rate": 0.01})
     _, stage = only(root, **{"graft.kind": "stage"})
     client, cells = runs(root, **{"graft.kind": "cell"})
     assert [c.info.run_name for c in cells] == ["a full 5 1", "a full 5 0"]
     assert {c.data.tags["mlflow.parentRunId"] for c in cells} == {stage.info.run_id}
     assert {c.info.status for c in cells} == {"FINISHED"}
     expected = {"source": "a", "method": "full", "labels_per_class": "5", "repeat": "1"}
-    assert cells[0].data.params == expected
+    assert cells[0].data.params == {**expected, "learning_rate": "0.01"}
     assert expected.items() <= cells[0].data.tags.items()
     assert cells[0].data.metrics == {"train_accuracy": 1, "objective": 1}
     assert len(client.get_metric_history(cells[0].info.run_id, "objective")) == 2

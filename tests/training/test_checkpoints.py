@@ -7,7 +7,7 @@ import pytest
 
 from graft.core.fingerprint import Fingerprint
 from graft.training import checkpoints
-from graft.training.checkpoints import Checkpoint, kept
+from graft.training.checkpoints import Checkpoint
 
 ONE = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b/c": np.array(0.1)}
 
@@ -34,13 +34,12 @@ def repository(tmp_path, monkeypatch):
     (tmp_path / ".dvc").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_ROOT", raising=False)
-    monkeypatch.setattr(checkpoints, "fingerprint", named)
     return tmp_path
 
 
-def named(stage):
-    """Return the fingerprint of a stage whose name says what it depends on."""
-    return Fingerprint(stage, {}, {})
+def kept(name):
+    """Return the checkpoint of a stage whose name says what it depends on."""
+    return checkpoints.kept(Fingerprint(name, {}, {}))
 
 
 def interrupt(digest, **work):
