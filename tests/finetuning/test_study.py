@@ -63,8 +63,8 @@ class Record:
     def curve(self, name, points):
         self.noted[name] = points
 
-    def cell(self, cell, metrics, curves):
-        self.cells.append((cell, metrics, curves))
+    def cell(self, cell, metrics, curves, chosen):
+        self.cells.append((cell, metrics, curves, chosen))
 
 
 def card(budgets=(1, "all"), repeats=2):
@@ -163,6 +163,7 @@ def test_every_cell_is_recorded_with_its_curve(study):
         {"source": "a", "method": "full", "labels_per_class": 1, "repeat": 1},
         {"train_accuracy": 0.25, "steps": 30},
         {"objective": [(25, 1.0), (30, 1.5)]},
+        None,
     )
 
 
