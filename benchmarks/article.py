@@ -69,6 +69,7 @@ def prepare(folder: Path, images: Path, epochs: int, per_class: int) -> None:
     """Write graft's prepared data, and the same images as the arrays that the script reads."""
     steps = max(1, epochs * per_class * len(CIFAR10) // 64)
     copy_project(folder)
+    (folder / "dvc.lock").unlink()  # another study's
     write(folder, photo_study(images.name, labels_per_class=(per_class,), steps=steps), images)
     cost_of(DVC, "repro", "prepare", cwd=folder)
     source = folder / "data/prepared/sources/photos"

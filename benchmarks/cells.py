@@ -37,13 +37,14 @@ def train_cells(cells: int, steps: int) -> None:
     import numpy as np
 
     from graft.compute.runtime import start_tensorflow
+    from graft.compute.section import ComputeSection
     from graft.finetuning.finetuner import Finetuner
     from graft.finetuning.methods import Method
     from graft.networks.base import Network
     from graft.strategies.full import Full
     from graft.training.loop import Recipe
 
-    start_tensorflow()
+    start_tensorflow(ComputeSection(threads=1))  # as the default study has it
     images, labels = labelled_digits()
     recipe = Recipe(steps=steps, batch_size=16, learning_rate=0.001, warmup_steps=steps // 10)
     finetuner = Finetuner(Network(source_model()), Method(strategy=Full()), recipe)

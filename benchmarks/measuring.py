@@ -319,7 +319,7 @@ def machine() -> dict[str, Any]:
         "processors": len(os.sched_getaffinity(0)),
         "memory_gib": round(psutil.virtual_memory().total / (1 << 30), 1),
         "load_of_5_minutes": round(os.getloadavg()[1], 2),
-        "system": platform.platform(),
+        "system": f"{platform.system()}, {' '.join(platform.libc_ver())}, {platform.machine()}",
         "python": platform.python_version(),
         **{package: version(package) for package in PACKAGES},
     }

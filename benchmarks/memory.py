@@ -18,7 +18,7 @@ STAGES = (("train_source", "photos"), ("transfer", "photos"), ("finetune", "phot
 
 def main() -> None:
     """Measure and report."""
-    given = options("memory", __doc__ or "", repeats=3)
+    given = options("memory", __doc__ or "", repeats=2)
     unit = 100 if given.quick else 2500
     scales = SCALES[::2] if given.quick else SCALES
     stages = STAGES[:1] if given.quick else STAGES
