@@ -175,6 +175,46 @@ def save_array(path: Path, array: npt.NDArray[Any]) -> None:
         np.save(file, np.asarray(array, order="C"), allow_pickle=False)
 
 
+class RowWriter:
+    """A .npy file that is written slice by slice; the number of rows is known at the end.
+
+    Use it as a context manager. Unlike a memory-mapped array, it leaves no page of the file in the
+    process's memory.
+
+    Attributes
+    ----------
+    rows
+        How many there are so far.
+    """
+
+    def __init__(self, path: Path, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> None:
+        self.rows = 0
+        self._dtype = np.dtype(dtype)
+        self._shape = shape
+        self._file = path.open("wb")
+        self._write_header()
+
+    def __enter__(self) -> "RowWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # NumPy leaves room in the header for the first axis to grow.
+        self._file.seek(0)
+        self._write_header()
+        self._file.close()
+
+    def write(self, rows: npt.NDArray[Any]) -> None:
+        """Append rows of the shape and type given."""
+        self._file.write(np.ascontiguousarray(rows, self._dtype).data)
+        self.rows += len(rows)
+
+    def _write_header(self) -> None:
+        shape = (self.rows, *self._shape)
+        descr = np.lib.format.dtype_to_descr(self._dtype)
+        header = {"descr": descr, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(self._file, header)
+
+
 class MappedArray(np.memmap[Any, Any]):
     """A memory-mapped array that stays out of memory where it is large.
 

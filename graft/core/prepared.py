@@ -5,6 +5,7 @@ A task is a folder with ``card.json`` and one folder per split, each with ``inpu
 `evaluate` declares, and only it can see, the target's test split.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from graft.core.artifacts import array_sha256, load_array, load_json, save_json
+from graft.core.artifacts import RowWriter, load_array, load_json, save_json
 from graft.core.errors import GraftError
 from graft.core.labels import Budget, held_out, label_ranks, labelled
 from graft.core.streams import generator
@@ -200,10 +201,12 @@ def always_labelled(folder: Path) -> frozenset[Example]:
 
 def row_bytes(inputs: npt.NDArray[Any]) -> "list[bytes]":
     """Return each example's shape and content as a key by which equal examples are found."""
-    import hashlib
-
     shape = repr(inputs.shape[1:]).encode()
-    return [hashlib.sha256(shape + row.tobytes()).digest() for row in inputs]
+    return [
+        hashlib.sha256(shape + row.tobytes()).digest()
+        for start in range(0, len(inputs), _ROWS)
+        for row in np.asarray(inputs[start : start + _ROWS])
+    ]
 
 
 def _check_counts(
@@ -264,9 +267,11 @@ def _save_rows(
     """Write `array[rows]` a slice at a time; return its line of the card."""
     path = folder / split / f"{name}.npy"
     path.parent.mkdir(parents=True, exist_ok=True)
-    shape = (len(rows), *array.shape[1:])
-    target = np.lib.format.open_memmap(path, mode="w+", dtype=array.dtype, shape=shape)
-    for start in range(0, len(rows), _ROWS):
-        target[start : start + _ROWS] = array[rows[start : start + _ROWS]]
-    target.flush()
-    return {"shape": list(shape), "dtype": array.dtype.name, "sha256": array_sha256(target)}
+    digest = hashlib.sha256()
+    with RowWriter(path, array.dtype, array.shape[1:]) as file:
+        for start in range(0, len(rows), _ROWS):
+            part = np.ascontiguousarray(array[rows[start : start + _ROWS]])
+            file.write(part)
+            digest.update(part.data)
+    shape = [len(rows), *array.shape[1:]]
+    return {"shape": shape, "dtype": array.dtype.name, "sha256": digest.hexdigest()}

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from graft.core.artifacts import RowWriter, load_array
 from graft.core.errors import GraftError
 from graft.core.prepared import Examples
 from graft.core.progress import progress
@@ -126,11 +127,11 @@ class Images(Dataset):
 
         kept: list[str] = []
         skipped = 0
-        with _RowWriter(workspace / _DECODED, self.shape) as rows:
+        with RowWriter(workspace / _DECODED, np.uint8, self.shape) as rows:
             for name, result in decode_all(files(), *self.shape):
                 advance(1)
                 if not isinstance(result, GraftError):
-                    rows.write(result)
+                    rows.write(result[np.newaxis])
                     kept.append(name)
                 elif self.on_bad_image == "skip":
                     skipped += 1
@@ -205,46 +206,17 @@ class _Tree:
         return names
 
 
-class _RowWriter:
-    """A .npy file whose number of rows is known at the end alone."""
-
-    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
-        self._shape = shape
-        self._rows = 0
-        self._file = path.open("wb")
-        self._write_header()
-
-    def __enter__(self) -> "_RowWriter":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        # NumPy leaves room in the header for the first axis to grow.
-        self._file.seek(0)
-        self._write_header()
-        self._file.close()
-
-    def write(self, row: Pixels) -> None:
-        self._file.write(row.data)
-        self._rows += 1
-
-    def _write_header(self) -> None:
-        shape = (self._rows, *self._shape)
-        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(self._file, header)
-
-
 def _reordered(source: Path, order: Sequence[int], target: Path) -> Pixels:
     """Return the rows of `source` in `order`, memory-mapped."""
-    rows = np.load(source, mmap_mode="r")
-    if all(place == row for row, place in enumerate(order)):
-        return rows  # type: ignore[no-any-return]
-    shape = (len(order), *rows.shape[1:])
-    sorted_rows = np.lib.format.open_memmap(target, "w+", np.uint8, shape)
-    for start in range(0, len(order), _ROWS):
-        sorted_rows[start : start + _ROWS] = rows[order[start : start + _ROWS]]
-    sorted_rows.flush()
+    rows = load_array(source)
+    places = np.array(order, np.intp)
+    if np.array_equal(places, np.arange(len(places))):
+        return rows
+    with RowWriter(target, np.uint8, rows.shape[1:]) as file:
+        for start in range(0, len(places), _ROWS):
+            file.write(rows[places[start : start + _ROWS]])
     source.unlink()
-    return np.load(target, mmap_mode="r")  # type: ignore[no-any-return]
+    return load_array(target)
 
 
 def _refuse_bare(
