@@ -111,6 +111,21 @@ def test_an_array_is_memory_mapped_read_only(tmp_path):
         array[0, 0] = 1
 
 
+@pytest.mark.parametrize("sizes", [(), (1,), (3, 4, 2)], ids=str)
+def test_rows_written_in_slices_are_the_file_that_they_would_be_at_once(tmp_path, sizes):
+    rows = np.arange(sum(sizes) * 6, dtype=np.int32).reshape(-1, 2, 3)
+    with artifacts.RowWriter(tmp_path / "slices.npy", np.int32, (2, 3)) as file:
+        for start, size in zip(np.cumsum((0, *sizes)), sizes, strict=False):
+            file.write(rows[start : start + size])
+    assert file.rows == len(rows)
+    np.save(tmp_path / "at_once.npy", rows)
+    read = np.load(tmp_path / "slices.npy")
+    assert read.dtype == rows.dtype
+    assert np.array_equal(read, rows)
+    content, whole = ((tmp_path / f"{name}.npy").read_bytes() for name in ("slices", "at_once"))
+    assert content == whole
+
+
 def test_a_folder_is_replaced_whole(tmp_path):
     path = tmp_path / "folder"
     path.mkdir()
