@@ -37,8 +37,8 @@ class ComputeSection(Settings):
         byte, on the same kind of device alone.
     threads
         Among how many threads an operation is divided, which decides the last bits of sums. A
-        number: the same bytes on any number of cores, were there fewer than that; ``auto``: as
-        many as there are cores.
+        number: the same bytes on any number of cores, fewer than that included; ``auto``: as many
+        as there are cores.
     """
 
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
