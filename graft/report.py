@@ -57,7 +57,7 @@ def answer_table(
         table.add_column(title, overflow="fold")
     for title in ("accuracy", "gain", f"{100 * confidence:g} % interval"):
         table.add_column(title, justify="right")
-    table.add_column("verdict", min_width=len("inconclusive"))
+    table.add_column("verdict", no_wrap=True)
     for budget in arms[0].correct:
         for arm in arms:
             first = str(budget) if arm is arms[0] else ""
