@@ -1,5 +1,6 @@
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -95,3 +96,17 @@ def test_several_sources_have_a_column(scratch):
         ["", "a", "full", "75.0 %", "+25.0", "+15.0 to +35.0", "helped"],
         ["", "b", "full", "75.0 %", "+25.0", "+15.0 to +35.0", "helped"],
     ]
+
+
+def test_a_narrow_terminal_shows_names_whole_and_words_unbroken(scratch):
+    sources = ("distorted_letters", "distorted_digits")
+    unsure = {s: replace(comparison(s, 1, 0.25), verdict="inconclusive") for s in sources}
+    compared = {f"{s} full": [row] for s, row in unsure.items()}
+    console = Console(width=80, file=io.StringIO(), color_system=None)
+    console.print(answer_table([scratch, *map(arm, sources)], compared, 0.95))
+    text = console.file.getvalue()
+    assert max(map(len, text.splitlines())) <= 80
+    assert "inconclusive" in text
+    for source in sources:
+        folded = [line.split("│")[2].strip() for line in text.splitlines() if "│" in line]
+        assert source in "".join(folded)
