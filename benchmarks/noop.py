@@ -24,7 +24,8 @@ def main() -> None:
             cost_of(DVC, "commit", "--force", cwd=folder)
             repro(folder)
         costs = alternating(lambda: repro(graft), lambda: repro(empty), given.repeats)
-    rows = rows_of(costs, wall=Goal(1.3))
+    # Neither holds more memory than this process itself, below which it cannot be told.
+    rows = [row for row in rows_of(costs, wall=Goal(1.3)) if row.what != "memory"]
     report("noop", given, rows, other=f"{count} empty stages")
 
 

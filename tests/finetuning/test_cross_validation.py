@@ -112,7 +112,7 @@ def test_the_control_starts_every_fold_at_its_random_weights(small_network, task
 
 
 def test_folds_that_an_interrupted_run_finished_are_not_trained_again(
-    small_network, task, tmp_path, monkeypatch
+    small_network, task, tmp_path, count_trainings
 ):
     """Nothing of a fold is kept but what it says of the labels that were held out."""
     start = small_network.weights()
@@ -129,14 +129,7 @@ def test_folds_that_an_interrupted_run_finished_are_not_trained_again(
     assert len(folds_kept) == 3
     assert list(Checkpoint(tmp_path).read(folds_kept[0].stem)) == ["probabilities"]
     folds_kept[0].unlink()
-    trained = []
-    train = Finetuner.train
-
-    def counting(self, inputs, *given, **rest):
-        trained.append(len(inputs))
-        return train(self, inputs, *given, **rest)
-
-    monkeypatch.setattr(Finetuner, "train", counting)
+    trained = count_trainings()
     again = validated(Checkpoint(tmp_path))
     assert trained == [8]
     assert again.probabilities.tobytes() == unbroken.probabilities.tobytes()

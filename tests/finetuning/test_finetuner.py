@@ -262,7 +262,7 @@ def same(one, other):
 
 @pytest.mark.parametrize("kind", ["probe", "recompute", "scratch"])
 def test_cells_that_an_interrupted_run_finished_are_not_trained_again(
-    two_block_network, task, tmp_path, monkeypatch, kind
+    two_block_network, task, tmp_path, count_trainings, kind
 ):
     methods = {
         "probe": Method(strategy=Probe()),
@@ -280,14 +280,7 @@ def test_cells_that_an_interrupted_run_finished_are_not_trained_again(
     for _ in range(3):
         next(interrupted)
     two_block_network.assign(start)
-    trained = []
-    train = Finetuner.train
-
-    def counting(self, inputs, *given, **rest):
-        trained.append(len(inputs))
-        return train(self, inputs, *given, **rest)
-
-    monkeypatch.setattr(Finetuner, "train", counting)
+    trained = count_trainings()
     assert checkpoint.finished() == 3
     assert same(
         arrays(run_cells(two_block_network, task, methods[kind], checkpoint, starts)), unbroken
