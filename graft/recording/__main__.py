@@ -7,6 +7,8 @@ what has ended, ``--check`` looks whether the store can be used.
 import os
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import Timeout
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 _PAUSE = 0.2
 # It works beside the stages, which come first: they wait for it at their end alone.
-_NICENESS = 5
+_NICENESS = 10
 
 
 def main(option: str = "") -> None:
@@ -55,7 +57,7 @@ def record(spool: Spool) -> None:
     """Deliver what comes until nothing is left to come, unless another recorder does it."""
     try:
         with spool.recorder_lock():
-            os.nice(_NICENESS)
+            _step_back()
             from graft.recording.delivery import Delivery
             from graft.recording.store import Store
 
@@ -65,6 +67,14 @@ def record(spool: Spool) -> None:
                 time.sleep(_PAUSE)
     except Timeout:
         return
+
+
+def _step_back() -> None:
+    os.nice(_NICENESS)
+    # Linux may schedule whole sessions, and the recorder has its own: then its niceness counts
+    # for nothing beside the stages, and that of its session does.
+    with suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(_NICENESS))
 
 
 def _stepped(delivery: "Delivery", spool: Spool) -> bool:
