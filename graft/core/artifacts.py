@@ -191,7 +191,7 @@ class RowWriter:
         self.rows = 0
         self._dtype = np.dtype(dtype)
         self._shape = shape
-        self._file = path.open("wb")
+        self._file = path.open("wb", buffering=1 << 20)
         self._write_header()
 
     def __enter__(self) -> "RowWriter":

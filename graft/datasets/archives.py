@@ -1,5 +1,6 @@
 """A user's folder, zip or tar file, read member by member in memory and never extracted."""
 
+import gc
 import lzma
 import os
 import re
@@ -10,10 +11,12 @@ import unicodedata
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property, lru_cache
+from operator import itemgetter
 from pathlib import Path
-from typing import BinaryIO, ClassVar, Self, TypeAlias
+from typing import BinaryIO, ClassVar, NamedTuple, Self, TypeAlias
 
 from graft.core.errors import GraftError
 
@@ -31,6 +34,7 @@ _LONG_HEADERS = {
 }
 _MAX_HEADER_BYTES = 1 << 20
 _SPARSE = "a file stored with holes"
+_DRIVE = re.compile("[A-Za-z]:")
 
 _BROKEN = (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 
@@ -103,60 +107,112 @@ class Folder(Archive):
             raise GraftError(f"{path} cannot be read: {error.strerror}") from None
 
 
+class _Record(NamedTuple):
+    """What is kept of a zipfile.ZipInfo, which takes several times the memory."""
+
+    header_offset: int
+    compress_size: int
+    file_size: int
+    CRC: int
+    compress_type: int
+
+    @classmethod
+    def of(cls, info: zipfile.ZipInfo) -> Self:
+        return cls(
+            info.header_offset, info.compress_size, info.file_size, info.CRC, info.compress_type
+        )
+
+
+_Entries: TypeAlias = Sequence[tuple[str, _Record | zipfile.ZipInfo]]
+
+
 class Zip(Archive):
     """A zip file, stored or deflated, or packed in any other way that zipfile knows."""
 
-    def __init__(self, path: Path, file: zipfile.ZipFile, raw: BinaryIO) -> None:
+    def __init__(self, path: Path, raw: BinaryIO) -> None:
         super().__init__(path)
-        self._file = file
         self._raw = raw
-        self._entries = self._checked()
+        status = os.fstat(raw.fileno())
+        self._entries = _entries(path, status.st_ino, status.st_size, status.st_mtime_ns)
 
     def members(self, wanted: Callable[[str], bool], limit: int | None) -> Iterator[Member]:
         """Yield the members sorted by name."""
         unpacked = 0
-        for name, info in self._entries:
-            content = self._content(name, info) if wanted(name) else None
-            unpacked += len(content or b"")
+        for name, record in self._entries:
+            if not wanted(name):
+                yield name, None
+                continue
+            content = self._content(name, record)
+            unpacked += len(content)
             _refuse_excess(unpacked, limit, self.path)
             yield name, content
 
-    def _checked(self) -> list[tuple[str, zipfile.ZipInfo]]:
-        entries = []
-        for info in self._file.infolist():
-            name = _safe(info.filename, self.path, is_folder=info.is_dir())
-            if name is None:
-                continue
-            if stat.S_ISLNK(info.external_attr >> 16):
-                raise GraftError(_link(self.path, name))
-            if info.flag_bits & 1:
-                raise GraftError(f"{self.path}: {name} is encrypted; pack it without a password")
-            entries.append((name, info))
-        return sorted(entries, key=lambda entry: entry[0])
+    @cached_property
+    def _file(self) -> zipfile.ZipFile:
+        return zipfile.ZipFile(self._raw)
 
-    def _content(self, name: str, info: zipfile.ZipInfo) -> bytes:
-        _refuse_large(max(info.compress_size, info.file_size), f"{self.path}: {name}")
+    def _content(self, name: str, record: _Record | zipfile.ZipInfo) -> bytes:
+        _refuse_large(max(record.compress_size, record.file_size), f"{self.path}: {name}")
         try:
-            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                return self._file.read(info)
-            return self._unpacked(info)
+            if isinstance(record, zipfile.ZipInfo):
+                return self._file.read(record)
+            return self._unpacked(record)
         except NotImplementedError as error:
             raise GraftError(f"{self.path}: {name}: {error}; pack it with deflate") from None
         except (*_BROKEN, struct.error) as error:
             raise GraftError(f"{self.path}: {name} is broken ({error}); pack it again") from None
 
-    def _unpacked(self, info: zipfile.ZipInfo) -> bytes:
+    def _unpacked(self, record: _Record) -> bytes:
         # What ZipFile.read does, in a seventh of its time: it matters for many small files.
-        self._raw.seek(info.header_offset)
+        self._raw.seek(record.header_offset)
         name_size, extra_size = struct.unpack_from("<HH", self._raw.read(30), 26)
         self._raw.seek(name_size + extra_size, os.SEEK_CUR)
-        content = self._raw.read(info.compress_size)
-        if info.compress_type == zipfile.ZIP_DEFLATED:
+        content = self._raw.read(record.compress_size)
+        if record.compress_type == zipfile.ZIP_DEFLATED:
             # One byte more than the header says: enough to see that it says too little.
-            content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, info.file_size + 1)
-        if len(content) != info.file_size or zlib.crc32(content) != info.CRC:
+            content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, record.file_size + 1)
+        if len(content) != record.file_size or zlib.crc32(content) != record.CRC:
             raise zipfile.BadZipFile("its size or checksum is not what the archive says")
         return content
+
+
+@lru_cache(maxsize=1)  # source and target are often classes of one archive
+def _entries(path: Path, *_state_of_the_file: int) -> _Entries:
+    """Return the names in a zip file, sorted, and where their contents are."""
+    with _uncollected():
+        try:
+            with zipfile.ZipFile(path) as file:
+                infos = file.infolist()
+        except (*_BROKEN, NotImplementedError, ValueError) as error:
+            raise GraftError(f"{path} is broken ({error}); pack it again") from None
+        return sorted(_checked(infos, path), key=itemgetter(0))
+
+
+def _checked(
+    infos: Iterable[zipfile.ZipInfo], path: Path
+) -> Iterator[tuple[str, _Record | zipfile.ZipInfo]]:
+    for info in infos:
+        name = _safe(info.filename, path, is_folder=info.is_dir())
+        if name is None:
+            continue
+        if stat.S_ISLNK(info.external_attr >> 16):
+            raise GraftError(_link(path, name))
+        if info.flag_bits & 1:
+            raise GraftError(f"{path}: {name} is encrypted; pack it without a password")
+        usual = info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+        yield name, _Record.of(info) if usual else info
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Stop Python's garbage collector, which would walk over many new records again and again."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 class _TarHeader(tarfile.TarInfo):
@@ -217,11 +273,13 @@ def opened(path: Path) -> Iterator[Archive]:
     if path.is_dir():
         yield Folder(path)
     elif _starts_like_zip(path) and zipfile.is_zipfile(path):
-        yield from _opened_zip(path)
+        with path.open("rb") as raw:
+            yield Zip(path, raw)
     elif _is_tar(path):
         yield Tar(path)
     elif zipfile.is_zipfile(path):  # a self-extracting one, which starts with a program
-        yield from _opened_zip(path)
+        with path.open("rb") as raw:
+            yield Zip(path, raw)
     else:
         raise GraftError(
             f"{path} is no archive that graft reads, or is cut short; expected a folder, a .zip "
@@ -250,15 +308,6 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     return entry.is_dir()
 
 
-def _opened_zip(path: Path) -> Iterator[Zip]:
-    try:
-        file = zipfile.ZipFile(path)
-    except (*_BROKEN, NotImplementedError, ValueError) as error:
-        raise GraftError(f"{path} is broken ({error}); pack it again") from None
-    with file, path.open("rb") as raw:
-        yield Zip(path, file, raw)
-
-
 def _starts_like_zip(path: Path) -> bool:
     # A tar file that ends with a zip file would pass for a zip file.
     try:
@@ -279,14 +328,25 @@ def _is_tar(path: Path) -> bool:
 def _safe(name: str, archive: Path, *, is_folder: bool) -> str | None:
     """Return the name in its normal form, or None for what is to be left out."""
     normal = _text(name, archive).replace("\\", "/")
-    parts = [part for part in normal.split("/") if part not in ("", ".")]
-    if normal.startswith("/") or re.match("[A-Za-z]:", normal) or ".." in parts:
+    above, _, last = normal.rpartition("/")
+    path, leads_outside, is_junk = _examined(above)
+    if leads_outside or last == ".." or normal.startswith("/") or _DRIVE.match(normal):
         raise GraftError(
             f"{archive}: {name!r} leads outside of the archive; pack it again with relative names"
         )
-    if not parts or any(_is_junk(part) for part in parts):
+    if last not in ("", "."):
+        path = f"{path}/{last}" if path else last
+        is_junk = is_junk or _is_junk(last)
+    if is_junk or not path:
         return None
-    return "/".join(parts) + ("/" if is_folder else "")
+    return path + "/" if is_folder else path
+
+
+@lru_cache(maxsize=1024)  # an archive has many files and few folders
+def _examined(folder: str) -> tuple[str, bool, bool]:
+    """Return a folder's name in its normal form, whether it leads outside, whether it is junk."""
+    parts = [part for part in folder.split("/") if part not in ("", ".")]
+    return "/".join(parts), ".." in parts, any(_is_junk(part) for part in parts)
 
 
 def _text(name: str, archive: Path) -> str:
