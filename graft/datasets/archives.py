@@ -11,18 +11,19 @@ import unicodedata
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property, lru_cache
 from operator import itemgetter
 from pathlib import Path
-from typing import BinaryIO, ClassVar, NamedTuple, Self, TypeAlias
+from typing import BinaryIO, ClassVar, Self, TypeAlias
 
 from graft.core.errors import GraftError
 
 MAX_FILE_BYTES = 256 << 20
 
 Member: TypeAlias = tuple[str, bytes | None]
+_Entry: TypeAlias = tuple[str, bytes | zipfile.ZipInfo]
 
 _JUNK = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin"}
 _LONG_HEADERS = {
@@ -35,6 +36,9 @@ _LONG_HEADERS = {
 _MAX_HEADER_BYTES = 1 << 20
 _SPARSE = "a file stored with holes"
 _DRIVE = re.compile("[A-Za-z]:")
+# Offset of the header, packed size, size, checksum, method: what is kept of a zipfile.ZipInfo,
+# which takes ten times the memory. Copies, or the numbers would keep its memory from being freed.
+_RECORD = struct.Struct("<QQQLH")
 
 _BROKEN = (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 
@@ -107,25 +111,6 @@ class Folder(Archive):
             raise GraftError(f"{path} cannot be read: {error.strerror}") from None
 
 
-class _Record(NamedTuple):
-    """What is kept of a zipfile.ZipInfo, which takes several times the memory."""
-
-    header_offset: int
-    compress_size: int
-    file_size: int
-    CRC: int
-    compress_type: int
-
-    @classmethod
-    def of(cls, info: zipfile.ZipInfo) -> Self:
-        return cls(
-            info.header_offset, info.compress_size, info.file_size, info.CRC, info.compress_type
-        )
-
-
-_Entries: TypeAlias = Sequence[tuple[str, _Record | zipfile.ZipInfo]]
-
-
 class Zip(Archive):
     """A zip file, stored or deflated, or packed in any other way that zipfile knows."""
 
@@ -151,46 +136,44 @@ class Zip(Archive):
     def _file(self) -> zipfile.ZipFile:
         return zipfile.ZipFile(self._raw)
 
-    def _content(self, name: str, record: _Record | zipfile.ZipInfo) -> bytes:
-        _refuse_large(max(record.compress_size, record.file_size), f"{self.path}: {name}")
+    def _content(self, name: str, record: bytes | zipfile.ZipInfo) -> bytes:
         try:
-            if isinstance(record, zipfile.ZipInfo):
-                return self._file.read(record)
-            return self._unpacked(record)
+            if isinstance(record, bytes):
+                return self._unpacked(name, record)
+            _refuse_large(max(record.compress_size, record.file_size), f"{self.path}: {name}")
+            return self._file.read(record)
         except NotImplementedError as error:
             raise GraftError(f"{self.path}: {name}: {error}; pack it with deflate") from None
         except (*_BROKEN, struct.error) as error:
             raise GraftError(f"{self.path}: {name} is broken ({error}); pack it again") from None
 
-    def _unpacked(self, record: _Record) -> bytes:
+    def _unpacked(self, name: str, record: bytes) -> bytes:
         # What ZipFile.read does, in a seventh of its time: it matters for many small files.
-        self._raw.seek(record.header_offset)
+        offset, packed_size, size, checksum, method = _RECORD.unpack(record)
+        _refuse_large(max(packed_size, size), f"{self.path}: {name}")
+        self._raw.seek(offset)
         name_size, extra_size = struct.unpack_from("<HH", self._raw.read(30), 26)
         self._raw.seek(name_size + extra_size, os.SEEK_CUR)
-        content = self._raw.read(record.compress_size)
-        if record.compress_type == zipfile.ZIP_DEFLATED:
+        content = self._raw.read(packed_size)
+        if method == zipfile.ZIP_DEFLATED:
             # One byte more than the header says: enough to see that it says too little.
-            content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, record.file_size + 1)
-        if len(content) != record.file_size or zlib.crc32(content) != record.CRC:
+            content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, size + 1)
+        if len(content) != size or zlib.crc32(content) != checksum:
             raise zipfile.BadZipFile("its size or checksum is not what the archive says")
         return content
 
 
 @lru_cache(maxsize=1)  # source and target are often classes of one archive
-def _entries(path: Path, *_state_of_the_file: int) -> _Entries:
+def _entries(path: Path, *_state_of_the_file: int) -> list[_Entry]:
     """Return the names in a zip file, sorted, and where their contents are."""
-    with _uncollected():
-        try:
-            with zipfile.ZipFile(path) as file:
-                infos = file.infolist()
-        except (*_BROKEN, NotImplementedError, ValueError) as error:
-            raise GraftError(f"{path} is broken ({error}); pack it again") from None
-        return sorted(_checked(infos, path), key=itemgetter(0))
+    try:
+        with _uncollected(), zipfile.ZipFile(path) as file:
+            return sorted(_checked(file.infolist(), path), key=itemgetter(0))
+    except (*_BROKEN, NotImplementedError, ValueError, struct.error) as error:
+        raise GraftError(f"{path} is broken ({error}); pack it again") from None
 
 
-def _checked(
-    infos: Iterable[zipfile.ZipInfo], path: Path
-) -> Iterator[tuple[str, _Record | zipfile.ZipInfo]]:
+def _checked(infos: Iterable[zipfile.ZipInfo], path: Path) -> Iterator[_Entry]:
     for info in infos:
         name = _safe(info.filename, path, is_folder=info.is_dir())
         if name is None:
@@ -199,8 +182,11 @@ def _checked(
             raise GraftError(_link(path, name))
         if info.flag_bits & 1:
             raise GraftError(f"{path}: {name} is encrypted; pack it without a password")
-        usual = info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-        yield name, _Record.of(info) if usual else info
+        if info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            numbers = info.header_offset, info.compress_size, info.file_size, info.CRC
+            yield name, _RECORD.pack(*numbers, info.compress_type)
+        else:
+            yield name, info
 
 
 @contextmanager
