@@ -1,5 +1,6 @@
 """TensorFlow as every stage needs it: silent at its start and deterministic."""
 
+import gc
 import os
 import sys
 import tempfile
@@ -7,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from graft.compute.section import ComputeSection, Device, Threads
+from graft.core.collector import uncollected
 from graft.core.errors import GraftError
 
 # Packages that Keras imports for wrappers and plots of its own wherever they are installed.
@@ -32,8 +34,9 @@ def start_tensorflow(compute: ComputeSection | None = None) -> None:
     asked = compute or ComputeSection()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    with _native_notices_held_back(), _left_out(_NEEDLESS):
+    with _native_notices_held_back(), _left_out(_NEEDLESS), uncollected():
         import tensorflow as tf
+    gc.freeze()  # what was imported stays, and need not be looked at again
     tf.get_logger().setLevel("ERROR")
     tf.config.experimental.enable_op_determinism()
     # A GPU would round the factors of float32 products to 10 bits.

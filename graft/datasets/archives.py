@@ -1,6 +1,5 @@
 """A user's folder, zip or tar file, read member by member in memory and never extracted."""
 
-import gc
 import lzma
 import os
 import re
@@ -18,6 +17,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO, ClassVar, Self, TypeAlias
 
+from graft.core.collector import uncollected
 from graft.core.errors import GraftError
 
 MAX_FILE_BYTES = 256 << 20
@@ -167,7 +167,7 @@ class Zip(Archive):
 def _entries(path: Path, *_state_of_the_file: int) -> list[_Entry]:
     """Return the names in a zip file, sorted, and where their contents are."""
     try:
-        with _uncollected(), zipfile.ZipFile(path) as file:
+        with uncollected(), zipfile.ZipFile(path) as file:
             return sorted(_checked(file.infolist(), path), key=itemgetter(0))
     except (*_BROKEN, NotImplementedError, ValueError, struct.error) as error:
         raise GraftError(f"{path} is broken ({error}); pack it again") from None
@@ -187,18 +187,6 @@ def _checked(infos: Iterable[zipfile.ZipInfo], path: Path) -> Iterator[_Entry]:
             yield name, _RECORD.pack(*numbers, info.compress_type)
         else:
             yield name, info
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Stop Python's garbage collector, which would walk over many new records again and again."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 class _TarHeader(tarfile.TarInfo):
