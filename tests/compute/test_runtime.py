@@ -44,3 +44,12 @@ def test_tensorflow_starts_without_the_packages_that_keras_wraps_and_they_import
         "import sklearn.linear_model, pandas, matplotlib.pyplot"
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "scipy\n", "")
+
+
+def test_the_garbage_collector_works_on_and_leaves_out_what_was_imported():
+    done = python(
+        "import gc\n"
+        "from graft.compute.runtime import start_tensorflow; start_tensorflow()\n"
+        "print(gc.isenabled(), gc.get_freeze_count() > 100_000)"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True True\n", "")

@@ -120,6 +120,14 @@ def test_every_zip_compression_is_read(tmp_path, method):
     assert values(load(tmp_path)) == [1, 10, 2]
 
 
+def test_a_zip_that_was_packed_anew_is_read_anew(tmp_path):
+    write(tmp_path / "data.zip", FLAT)
+    assert len(load(tmp_path).labels) == len(FLAT)
+    (tmp_path / "data.zip").unlink()
+    write(tmp_path / "data.zip", {**FLAT, "cat/9.png": png(9)})
+    assert len(load(tmp_path).labels) == len(FLAT) + 1
+
+
 def test_a_tar_that_ends_with_a_zip_is_a_tar(tmp_path):
     write_zip(tmp_path / "inner.zip", {"x/1.png": png(9)})
     write_tar(tmp_path / "data.tar", {**FLAT, "z.zip": (tmp_path / "inner.zip").read_bytes()})

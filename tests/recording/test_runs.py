@@ -514,6 +514,24 @@ def test_eight_stages_open_a_new_store_at_once(tmp_path, monkeypatch, no_trackin
     assert {run.info.status for run in found} == {"FINISHED"}
 
 
+def test_a_recorder_comes_after_the_stages():
+    script = (
+        "import os, pathlib\n"
+        "from graft.recording.__main__ import _step_back; _step_back()\n"
+        "print(os.nice(0), pathlib.Path('/proc/self/autogroup').read_text().split()[-1])"
+    )
+    if not Path("/proc/self/autogroup").exists():
+        pytest.skip("this system does not schedule sessions")
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        start_new_session=True,
+    )
+    assert done.stdout.split() == ["10", "10"]
+
+
 def test_a_recorder_ends_when_nothing_is_left_to_record(root):
     journal_of(GONE)
     done = subprocess.run(
