@@ -34,6 +34,7 @@ def start_tensorflow(compute: ComputeSection | None = None) -> None:
     asked = compute or ComputeSection()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    gc.collect()  # of what is garbage by now, which freezing would keep
     with _native_notices_held_back(), _left_out(_NEEDLESS), uncollected():
         import tensorflow as tf
     gc.freeze()  # what was imported stays, and need not be looked at again
