@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _PAUSE = 0.2
 # It works beside the stages, which come first: they wait for it at their end alone.
-_NICENESS = 10
+_NICENESS = 5
 
 
 def main(option: str = "") -> None:

@@ -529,7 +529,7 @@ def test_a_recorder_comes_after_the_stages():
         check=True,
         start_new_session=True,
     )
-    assert done.stdout.split() == ["10", "10"]
+    assert done.stdout.split() == ["5", "5"]
 
 
 def test_a_recorder_ends_when_nothing_is_left_to_record(root):
