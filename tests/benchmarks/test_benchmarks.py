@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-SHARED = {"__init__", "measuring", "studies", "digits", "first_work"}
+SHARED = {"__init__", "measuring", "studies", "digits", "first_work", "load_images"}
 BENCHMARKS = sorted({path.stem for path in (ROOT / "benchmarks").glob("*.py")} - SHARED)
 
 
