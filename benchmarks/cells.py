@@ -15,7 +15,7 @@ from benchmarks.measuring import ROOT, Cost, Goal, alternating, options, python,
 
 def main() -> None:
     """Measure and report."""
-    given = options("cells", __doc__ or "", repeats=5)
+    given = options("cells", __doc__ or "", repeats=3)
     cells, steps = ("1", "4") if given.quick else ("8", "200")
     costs = alternating(
         lambda: marginal("benchmarks.cells", cells, steps),

@@ -33,7 +33,7 @@ BUDGETS = (1, 2, 5, 10)
 
 def main() -> None:
     """Measure and report."""
-    given = options("probe", __doc__ or "", repeats=3)
+    given = options("probe", __doc__ or "", repeats=2)
     repeats = "1" if given.quick else "5"
     with tempfile.TemporaryDirectory() as name:
         model, data = Path(name) / "source.keras", Path(name) / "cells.npz"

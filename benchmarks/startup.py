@@ -31,7 +31,7 @@ print(json.dumps({"wall": time.time() - float(os.environ["STARTED"]), \
 
 def main() -> None:
     """Measure and report."""
-    given = options("startup", __doc__ or "", repeats=3)
+    given = options("startup", __doc__ or "", repeats=2)
     rows = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)
