@@ -125,6 +125,18 @@ def always_saved(tmp_path, monkeypatch):
     return checkpoints.Checkpoint(tmp_path / "checkpoint")
 
 
+_GIVEN = frozenset(os.environ)
+
+
+@pytest.fixture(autouse=True)
+def _take_back_what_mlflow_exports():
+    """MLflow writes the store it is told of into the environment, for processes to follow."""
+    yield
+    for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
+        if name not in _GIVEN:
+            del os.environ[name]
+
+
 @pytest.fixture
 def no_tracking_settings(monkeypatch):
     """Forget what the environment says of DVC and MLflow."""
