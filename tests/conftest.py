@@ -16,6 +16,7 @@ from graft.training import checkpoints
 # other's way.
 for _variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
     os.environ.setdefault(_variable, "1")
+_GIVEN = frozenset(os.environ)
 
 # The gate draws the same examples each time. `pytest tests/hostile --hypothesis-profile=campaign`
 # draws others, and ten times as many.
@@ -123,9 +124,6 @@ def always_saved(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "_SECONDS", 0)
     monkeypatch.setattr(checkpoints, "_SHARE", math.inf)
     return checkpoints.Checkpoint(tmp_path / "checkpoint")
-
-
-_GIVEN = frozenset(os.environ)
 
 
 @pytest.fixture(autouse=True)
