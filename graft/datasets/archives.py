@@ -124,11 +124,8 @@ class Zip(Archive):
         """Yield the members sorted by name."""
         unpacked = 0
         for name, record in self._entries:
-            if not wanted(name):
-                yield name, None
-                continue
-            content = self._content(name, record)
-            unpacked += len(content)
+            content = self._content(name, record) if wanted(name) else None
+            unpacked += len(content or b"")
             _refuse_excess(unpacked, limit, self.path)
             yield name, content
 
