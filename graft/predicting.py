@@ -60,6 +60,7 @@ class Classifier:
         self._forward = tf.function(
             lambda images: model(images, training=False),
             input_signature=[tf.TensorSpec((None, *self._shape), tf.uint8)],
+            autograph=False,
         )
 
     def predict(self, files: Iterable[str], batch_size: int) -> Iterator[Result]:

@@ -197,7 +197,9 @@ class Network:
 
         signature = tf.TensorSpec((None, *self.input_shape), tf.uint8)
         return tf.function(
-            lambda batch: self.outputs(batch, training=False), input_signature=[signature]
+            lambda batch: self.outputs(batch, training=False),
+            input_signature=[signature],
+            autograph=False,
         )
 
 

@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from graft.compute.section import Precision, computing_in
+from graft.core.ahead import one_ahead
 from graft.core.errors import GraftError
 from graft.core.settings import Settings, fault
 from graft.networks.base import Network, block_of
@@ -166,26 +168,38 @@ class TrainingLoop:
         order = example_order(len(inputs), recipe.steps, recipe.batch_size, rng)
         highest = learning_rate or recipe.learning_rate
         rate = highest * rates(recipe.schedule, recipe.steps, recipe.warmup_steps)
-        one_hot = np.eye(self.network.num_classes, dtype=np.float32)
         curve: Curve = []
         if training is not None and training.state is not None:
             curve = self._restore(training.state, rng)
-        for start, stop, run_steps in self._calls():
-            if curve and stop <= curve[-1][0]:
-                continue
-            chosen = order[start:stop]
-            images = recipe.augmentation.apply(inputs[chosen.ravel()], rng)
-            images = images.reshape(*chosen.shape, *self.network.input_shape)
-            targets = one_hot[labels[chosen]]
+        calls = self._calls()
+        if curve:
+            calls = [call for call in calls if call[1] > curve[-1][0]]
+        orders = (order[start:stop] for start, stop, _ in calls)
+        batches = one_ahead(self._batches(inputs, labels, orders, rng))
+        for (start, stop, run_steps), (images, targets, drawn) in zip(calls, batches, strict=True):
             losses = run_steps(images, targets, rate[start:stop], seeds[start:stop], tensors)
             curve.append((stop, _finite(float(np.mean(losses.numpy())), stop)))
             if on_steps is not None:
                 on_steps(stop)
             if training is not None:
-                training.save(stop, lambda: self._state(rng, curve))
+                training.save(stop, partial(self._state, drawn, curve))
         return curve
 
-    def _state(self, rng: np.random.Generator, curve: Curve) -> dict[str, npt.NDArray[Any]]:
+    def _batches(
+        self,
+        inputs: npt.NDArray[Any],
+        labels: npt.NDArray[Any],
+        orders: Iterable[npt.NDArray[np.int64]],
+        rng: np.random.Generator,
+    ) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.float32], dict[str, Any]]]:
+        """Yield images and targets of one call after the other, and the generator's state then."""
+        one_hot = np.eye(self.network.num_classes, dtype=np.float32)
+        for chosen in orders:
+            images = self.recipe.augmentation.apply(inputs[chosen.ravel()], rng)
+            images = images.reshape(*chosen.shape, *self.network.input_shape)
+            yield images, one_hot[labels[chosen]], dict(rng.bit_generator.state)
+
+    def _state(self, generator: dict[str, Any], curve: Curve) -> dict[str, npt.NDArray[Any]]:
         """Return all that changes from step to step, as arrays by name."""
         weights = {f"weights/{path}": value for path, value in self.network.weights().items()}
         optimizers = {name: variable.numpy() for name, variable in self._optimizer_variables()}
@@ -195,7 +209,7 @@ class TrainingLoop:
             **optimizers,
             "curve/steps": np.array(steps, np.int64),
             "curve/objectives": np.array(objectives, np.float64),
-            "generator": np.array(json.dumps(rng.bit_generator.state)),
+            "generator": np.array(json.dumps(generator)),
         }
 
     def _restore(self, state: Mapping[str, npt.NDArray[Any]], rng: np.random.Generator) -> Curve:
@@ -269,17 +283,21 @@ class TrainingLoop:
             {name: tf.TensorSpec(value.shape, value.dtype) for name, value in measured.items()},
         ]
 
-        @tf.function(input_signature=signature)  # type: ignore[untyped-decorator]
+        # AutoGraph would take longer to rewrite what it calls than TensorFlow to trace it.
+        @tf.function(input_signature=signature, autograph=False)  # type: ignore[untyped-decorator]
         def run_steps(
             inputs: Any, targets: Any, learning_rates: Any, seeds: Any, measured: Any
         ) -> Any:
             count = tf.shape(learning_rates)[0]
-            losses = tf.TensorArray(tf.float32, size=count)
-            for step in tf.range(count):
+
+            def make(step: Any, losses: Any) -> Any:
                 self._seed.assign(seeds[step])
                 gradients, loss = self._gradients(inputs[step], targets[step], variables, measured)
                 self._update(variables, gradients, factors, learning_rates[step])
-                losses = losses.write(step, loss)
+                return step + 1, losses.write(step, loss)
+
+            nothing = tf.constant(0), tf.TensorArray(tf.float32, size=count)
+            _, losses = tf.while_loop(lambda step, _: step < count, make, nothing)
             return losses.stack()
 
         # Keras reads a layer's `trainable` while tracing, so trace now, with this phase's own.

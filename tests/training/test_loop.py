@@ -303,11 +303,11 @@ def test_augmentation_draws_after_the_order(linear_network, tiny):
     plain = recipe.model_copy(update={"augmentation": Augmentation()})
     loop = TrainingLoop(linear_network, [everything(linear_network)], plain)
 
-    class InOrder:
+    class InOrder(np.random.Generator):
         def permutation(self, count):
             return np.arange(count)
 
-    loop.fit(varied, labels[order.ravel()], InOrder())
+    loop.fit(varied, labels[order.ravel()], InOrder(np.random.PCG64()))
     assert moved(augmented, linear_network.weights()) == set()
     assert moved(start, augmented)
 
