@@ -138,7 +138,9 @@ class Run:
 
 
 @contextmanager
-def run(stage: str, params: Mapping[str, object], **tags: str) -> Iterator[Run]:
+def run(
+    stage: str, params: Mapping[str, object], *, awaited: bool = True, **tags: str
+) -> Iterator[Run]:
     """Record one execution of a stage as an MLflow run.
 
     Parameters
@@ -147,6 +149,9 @@ def run(stage: str, params: Mapping[str, object], **tags: str) -> Iterator[Run]:
         The stage's name; with `tags` it makes the run's name.
     params
         What the stage was given: settings, or plain values. Recorded under dotted names.
+    awaited
+        Whether the block ends only when MLflow has the run, or cannot have it. A stage that takes
+        less time than the recorder's start leaves it behind.
     tags
         What the stage works on, such as ``source`` and ``method``.
 
@@ -172,7 +177,7 @@ def run(stage: str, params: Mapping[str, object], **tags: str) -> Iterator[Run]:
         raise
     finally:
         journal.write("end", status=status, metrics=_system_metrics())
-        if reachable and status != "KILLED":
+        if reachable and awaited and status != "KILLED":
             _wait(spool, journal, recorder)
 
 

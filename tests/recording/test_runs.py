@@ -377,6 +377,21 @@ def test_a_run_shows_while_its_stage_goes_on(root):
     assert len(runs(root)[1]) == 2
 
 
+def test_a_stage_need_not_wait_for_its_record(root, monkeypatch):
+    def refuse(*_):
+        raise AssertionError("it waited")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stage_run, "_wait", refuse)
+        with tracking.run("check", {}, awaited=False) as record:
+            record.metrics({"sections": 3})
+        with pytest.raises(AssertionError, match="it waited"):
+            record_one()
+    deliver_once(Spool.here())
+    assert only(root, stage="check")[1].data.metrics["sections"] == 3
+    assert {run.info.status for run in runs(root)[1]} == {"FINISHED"}
+
+
 def test_a_delivery_that_broke_off_is_taken_up_and_nothing_is_there_twice(root, monkeypatch):
     spool = Spool.here()
     monkeypatch.setattr(stage_run, "_wait", lambda *_: None)
