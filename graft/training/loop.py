@@ -283,21 +283,21 @@ class TrainingLoop:
             {name: tf.TensorSpec(value.shape, value.dtype) for name, value in measured.items()},
         ]
 
-        # AutoGraph would take longer to rewrite what it calls than TensorFlow to trace it.
+        # AutoGraph takes longer to rewrite all that is called than TensorFlow takes to trace it.
         @tf.function(input_signature=signature, autograph=False)  # type: ignore[untyped-decorator]
         def run_steps(
             inputs: Any, targets: Any, learning_rates: Any, seeds: Any, measured: Any
         ) -> Any:
             count = tf.shape(learning_rates)[0]
 
-            def make(step: Any, losses: Any) -> Any:
+            def one_step(step: Any, losses: Any) -> Any:
                 self._seed.assign(seeds[step])
                 gradients, loss = self._gradients(inputs[step], targets[step], variables, measured)
                 self._update(variables, gradients, factors, learning_rates[step])
                 return step + 1, losses.write(step, loss)
 
-            nothing = tf.constant(0), tf.TensorArray(tf.float32, size=count)
-            _, losses = tf.while_loop(lambda step, _: step < count, make, nothing)
+            start = tf.constant(0), tf.TensorArray(tf.float32, size=count)
+            _, losses = tf.while_loop(lambda step, _: step < count, one_step, start)
             return losses.stack()
 
         # Keras reads a layer's `trainable` while tracing, so trace now, with this phase's own.
