@@ -73,7 +73,12 @@ def main() -> None:
     given = read_declared(Path("params.yaml"), Declared)
     start_tensorflow(given.compute)
     card = Card.read(TARGET)
-    with tracking.run("evaluate", {"seed": given.seed, "evaluate": given.evaluate}) as record:
+    recorded = {
+        "seed": given.seed,
+        "evaluate": given.evaluate,
+        "compute": given.compute.chosen(),
+    }
+    with tracking.run("evaluate", recorded) as record:
         test = read_split(TARGET / "test")
         arms = evaluate_arms(given, test)
         labels = card.numeric_budgets()

@@ -41,7 +41,12 @@ class Declared(Settings):
 def main() -> None:
     """Write data/prepared from `sources`, `target` and data/raw."""
     given = read_declared(Path("params.yaml"), Declared)
-    recorded = {"seed": given.seed, "source": given.source, "target": given.target}
+    recorded = {
+        "seed": given.seed,
+        "sources": {name: given.sources[name] for name in given.source.candidates},
+        "source": given.source,
+        "target": given.target,
+    }
     with tracking.run("prepare", recorded) as record:
         record.metrics({"target": prepare_target(given)["examples"]})
         for source in given.source.candidates:

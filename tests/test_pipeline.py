@@ -230,6 +230,23 @@ def test_every_stage_left_a_finished_run_below_that_of_the_invocation(project):
     assert list((project.folder / "mlflow.spool").rglob("*.jsonl")) == []
 
 
+def test_a_run_holds_every_section_that_its_stage_was_given(project):
+    sections = {
+        "check": set(),
+        "prepare": {"seed", "sources", "source", "target"},
+        "train_source": {"seed", "network", "train_source", "compute"},
+        "scratch": {"seed", "network", "scratch", "training", "folds", "compute"},
+        "transfer": {"seed", "network", "transfer", "compute"},
+        "finetune": {"seed", "method", "training", "folds", "compute"},
+        "evaluate": {"seed", "evaluate", "compute"},
+    }
+    found = {
+        run.data.tags["stage"]: {name.partition(".")[0] for name in run.data.params}
+        for run in tracked(project, **{"graft.kind": "stage"})
+    }
+    assert found == sections
+
+
 def test_every_cell_has_its_run_below_that_of_its_stage(project):
     stages = {run.info.run_id: run for run in tracked(project, **{"graft.kind": "stage"})}
     cells = tracked(project, **{"graft.kind": "cell"})
