@@ -38,8 +38,9 @@ lint: install ## Check style (ruff) and types (mypy)
 	ruff format --check .
 	mypy
 
-# `article` takes longer, and `prepare` and it need GRAFT_BENCHMARK_IMAGES: run them by name.
-BENCHMARKS := cells probe memory training startup noop predict transferability
+# The others run by name: `memory` and `article` would take longer than this quarter of an hour, and
+# `prepare` and `article` need GRAFT_BENCHMARK_IMAGES.
+BENCHMARKS := cells probe training startup noop predict transferability
 
 .PHONY: bench
 bench: install ## Measure graft beside what one would write instead (a quarter of an hour)

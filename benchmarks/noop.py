@@ -14,7 +14,7 @@ from benchmarks.studies import DVC, copy_project
 
 def main() -> None:
     """Measure and report."""
-    given = options("noop", __doc__ or "", repeats=9)
+    given = options("noop", __doc__ or "", repeats=15)
     with tempfile.TemporaryDirectory() as name:
         graft, empty = Path(name) / "graft", Path(name) / "empty"
         copy_project(graft)
