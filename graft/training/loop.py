@@ -11,8 +11,8 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from graft.compute.section import Precision, computing_in
-from graft.core.ahead import one_ahead
 from graft.core.errors import GraftError
+from graft.core.prefetching import prefetched
 from graft.core.settings import Settings, fault
 from graft.networks.base import Network, block_of
 from graft.penalties.base import Arrays, Batch, Penalty
@@ -171,11 +171,10 @@ class TrainingLoop:
         curve: Curve = []
         if training is not None and training.state is not None:
             curve = self._restore(training.state, rng)
-        calls = self._calls()
-        if curve:
-            calls = [call for call in calls if call[1] > curve[-1][0]]
+        done = curve[-1][0] if curve else 0
+        calls = [call for call in self._calls() if call[1] > done]
         orders = (order[start:stop] for start, stop, _ in calls)
-        batches = one_ahead(self._batches(inputs, labels, orders, rng))
+        batches = prefetched(self._batches(inputs, labels, orders, rng))
         for (start, stop, run_steps), (images, targets, drawn) in zip(calls, batches, strict=True):
             losses = run_steps(images, targets, rate[start:stop], seeds[start:stop], tensors)
             curve.append((stop, _finite(float(np.mean(losses.numpy())), stop)))

@@ -3,12 +3,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from graft.core.ahead import one_ahead
+from graft.core.prefetching import prefetched
 
 
 def test_items_come_in_their_order():
-    assert list(one_ahead(iter(range(5)))) == [0, 1, 2, 3, 4]
-    assert list(one_ahead(iter(()))) == []
+    assert list(prefetched(iter(range(5)))) == [0, 1, 2, 3, 4]
+    assert list(prefetched(iter(()))) == []
 
 
 def test_the_next_item_is_made_while_one_is_used_and_no_more():
@@ -19,17 +19,17 @@ def test_the_next_item_is_made_while_one_is_used_and_no_more():
             event.set()
             yield number
 
-    ahead = one_ahead(items())
+    coming = prefetched(items())
     assert not made[0].is_set()
     for number in range(3):
-        assert next(ahead) == number
+        assert next(coming) == number
         assert made[number + 1].wait(timeout=10)
         assert not any(event.is_set() for event in made[number + 2 :])
-    ahead.close()
+    coming.close()
 
 
 def test_all_items_are_made_by_one_other_thread():
-    threads = set(one_ahead(threading.current_thread() for _ in range(20)))
+    threads = set(prefetched(threading.current_thread() for _ in range(20)))
     assert len(threads) == 1
     assert threading.current_thread() not in threads
 
@@ -39,15 +39,15 @@ def test_a_fault_is_raised_where_its_item_would_come():
         yield 1
         raise ValueError("the second is broken")
 
-    ahead = one_ahead(items())
-    assert next(ahead) == 1
+    coming = prefetched(items())
+    assert next(coming) == 1
     with pytest.raises(ValueError, match="the second is broken"):
-        next(ahead)
+        next(coming)
 
 
 def test_whoever_stops_early_leaves_no_thread_behind():
     before = threading.active_count()
-    ahead = one_ahead(iter(range(1000)))
-    next(ahead)
-    ahead.close()
+    coming = prefetched(iter(range(1000)))
+    next(coming)
+    coming.close()
     assert threading.active_count() == before
