@@ -40,7 +40,7 @@ def train_cells(cells: int, steps: int) -> None:
     from graft.compute.section import ComputeSection
     from graft.finetuning.finetuner import Finetuner
     from graft.finetuning.methods import Method
-    from graft.networks.base import Network
+    from graft.networks.network import Network
     from graft.strategies.full import Full
     from graft.training.loop import Recipe
 

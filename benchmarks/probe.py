@@ -65,7 +65,7 @@ def prepare(model: Path, data: Path, repeats: int) -> None:
     """Train the source; draw the labelled digits of each cell and the ones held out."""
     from graft.compute.runtime import start_tensorflow
     from graft.core.artifacts import save_model
-    from graft.networks.base import Network
+    from graft.networks.network import Network
     from graft.strategies.full import Full
     from graft.training.loop import Recipe, TrainingLoop
 
@@ -96,7 +96,7 @@ def solve(model: Path, data: Path) -> None:
     from graft.compute.runtime import start_tensorflow
     from graft.core.artifacts import load_model
     from graft.fitting.head import solve_head
-    from graft.networks.base import Network
+    from graft.networks.network import Network
 
     start_tensorflow()
     given = np.load(data)

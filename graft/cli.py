@@ -197,15 +197,15 @@ def record() -> None:
 
     Example: dvc repro && graft record
     """
+    from graft.core.tracking.spool import Spool
     from graft.recording.note import is_noted
-    from graft.tracking.spool import Spool
 
     spool = Spool.here()
     if is_noted(spool):
         click.echo("dvc.lock is on record.")
         return
+    from graft.core.tracking.stage_run import may_be_unreachable
     from graft.recording.locked import record_locked
-    from graft.tracking.stage_run import may_be_unreachable
 
     try:
         click.echo(str(record_locked(spool)))

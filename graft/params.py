@@ -6,19 +6,19 @@ from pathlib import Path
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from graft.candidates import SourceSection
 from graft.compute.section import ComputeSection
+from graft.core.candidates import SourceSection
 from graft.core.errors import GraftError
 from graft.core.sections import read_whole
 from graft.core.settings import Identifier, Settings, expected, fault
+from graft.core.tracking.stage_run import TrackingSection
 from graft.datasets.tasks import TargetTask, Task
-from graft.evaluation import EvaluateSection
+from graft.evaluation.choice import EvaluateSection
+from graft.evaluation.tuning_effort import unequal
 from graft.finetuning.finetuner import FinetuneSection
-from graft.finetuning.grids import unequal
 from graft.finetuning.methods import Method, ScratchSection
-from graft.networks.base import HEAD
+from graft.networks.network import HEAD
 from graft.networks.registry import AnyNetwork
-from graft.tracking.stage_run import TrackingSection
 from graft.training.loop import Recipe
 from graft.transferring import TransferSection
 

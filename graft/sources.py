@@ -7,8 +7,8 @@ import numpy as np
 from graft.compute.section import Precision
 from graft.core.prepared import Split
 from graft.core.progress import progress
-from graft.networks.base import Network
-from graft.strategies.full import Full
+from graft.networks.network import Network
+from graft.strategies.base import Phase
 from graft.training.checkpoints import Checkpoint
 from graft.training.loop import Recipe, TrainingLoop
 
@@ -40,7 +40,9 @@ def train_source(
         Metrics by name, and the learning curve as (step, mean loss since the last point,
         validation accuracy).
     """
-    loop = TrainingLoop(network, Full().phases(network.blocks), recipe, precision=precision)
+    loop = TrainingLoop(
+        network, (Phase(dict.fromkeys(network.blocks, 1.0)),), recipe, precision=precision
+    )
     training = (checkpoint or Checkpoint()).training("training")
     shown = training.noted
     interval = max(1, recipe.steps // CURVE_POINTS)

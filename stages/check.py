@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from graft import params, tracking
+from graft import params
+from graft.core import tracking
 from graft.core.artifacts import save_text
 from graft.core.errors import reported
 

@@ -8,35 +8,31 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
-from graft import tracking
-from graft.candidates import SourceSection
 from graft.compute.runtime import start_tensorflow
 from graft.compute.section import ComputeSection
+from graft.core import tracking
 from graft.core.alone import alone
-from graft.core.artifacts import load_json, load_model, save_csv, save_json, save_model
+from graft.core.artifacts import keep_only, load_json, load_model, save_csv, save_json, save_model
+from graft.core.candidates import MethodsInUse, SourceSection
 from graft.core.errors import reported
-from graft.core.labels import Budget
+from graft.core.labels import Budget, Cell
 from graft.core.prepared import Card, Split, read_split
 from graft.core.progress import progress
 from graft.core.sections import read_declared
 from graft.core.settings import Settings
 from graft.core.streams import generator
-from graft.evaluation import (
+from graft.evaluation.arms import (
     CALIBRATION_COLUMNS,
     CELL_COLUMNS,
     Arm,
-    EvaluateSection,
     Trained,
-    check_tuning_effort,
-    choose,
     evaluate_arm,
-    headline,
-    refuse_hurt,
+    read_weights,
 )
-from graft.finetuning.finetuner import Cell, MethodsInUse
-from graft.finetuning.study import keep_only, read_weights
-from graft.networks.base import Network
-from graft.report import answer_table, calibration_line, summary
+from graft.evaluation.choice import EvaluateSection, choose, headline, refuse_hurt
+from graft.evaluation.report import answer_table, calibration_line, summary
+from graft.evaluation.tuning_effort import check_tuning_effort
+from graft.networks.network import Network
 from graft.scores.answer import answer
 from graft.scores.comparison import COLUMNS, Comparison, compare, scratch_curve
 from graft.scores.per_class import COLUMNS as CLASS_COLUMNS

@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
-from graft import tracking
 from graft.compute.runtime import start_tensorflow
 from graft.compute.section import ComputeSection, precision_here
+from graft.core import tracking
 from graft.core.alone import alone
 from graft.core.artifacts import load_model
 from graft.core.errors import reported
@@ -17,7 +17,7 @@ from graft.finetuning.finetuner import CellTraining, Finetuner, finetune_cells
 from graft.finetuning.methods import Method
 from graft.finetuning.study import read_labelled, write_study
 from graft.finetuning.tuning import Tuner, account
-from graft.networks.base import Network
+from graft.networks.network import Network
 from graft.penalties.base import SourceTask
 from graft.training import checkpoints
 

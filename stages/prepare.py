@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from graft import tracking
-from graft.candidates import SourceSection
+from graft.core import tracking
 from graft.core.alone import alone
 from graft.core.artifacts import replacing_folder, workspace
+from graft.core.candidates import SourceSection
 from graft.core.errors import reported
 from graft.core.prepared import (
     Examples,

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from graft import tracking
 from graft.compute.runtime import start_tensorflow
 from graft.compute.section import ComputeSection, precision_here
+from graft.core import tracking
 from graft.core.alone import alone
 from graft.core.errors import reported
 from graft.core.prepared import Card

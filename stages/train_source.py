@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
-from graft import tracking
 from graft.compute.runtime import start_tensorflow
 from graft.compute.section import ComputeSection, precision_here
+from graft.core import tracking
 from graft.core.alone import alone
 from graft.core.artifacts import save_csv, save_json, save_model
 from graft.core.errors import reported

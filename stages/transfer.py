@@ -7,9 +7,9 @@ from typing import Any
 import numpy.typing as npt
 from rich.console import Console
 
-from graft import tracking
 from graft.compute.runtime import start_tensorflow
 from graft.compute.section import ComputeSection
+from graft.core import tracking
 from graft.core.alone import alone
 from graft.core.artifacts import (
     load_array,
@@ -26,7 +26,7 @@ from graft.core.progress import progress
 from graft.core.sections import read_declared
 from graft.core.settings import Settings
 from graft.core.streams import integer
-from graft.networks.base import Network
+from graft.networks.network import Network
 from graft.networks.registry import AnyNetwork
 from graft.transferability.appraisal import Appraisal, appraise, rows_to_score
 from graft.transferability.representation import Representation

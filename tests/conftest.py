@@ -153,8 +153,8 @@ def no_tracking_settings(monkeypatch):
 @pytest.fixture(scope="session")
 def new_store(tmp_path_factory):
     """Return a database that MLflow has made: making one takes a second."""
+    from graft.core.tracking.spool import Spool
     from graft.recording.store import Store
-    from graft.tracking.spool import Spool
 
     folder = tmp_path_factory.mktemp("store")
     with pytest.MonkeyPatch.context() as patch:
@@ -175,8 +175,8 @@ def root(tmp_path, monkeypatch, no_tracking_settings, new_store):
 @pytest.fixture
 def in_process(monkeypatch):
     """Deliver runs at their end in this process, which has MLflow loaded already."""
+    from graft.core.tracking import stage_run
     from graft.recording.__main__ import deliver_once
-    from graft.tracking import stage_run
 
     monkeypatch.setattr(stage_run, "_start_recorder", lambda spool: None)
     monkeypatch.setattr(stage_run, "_wait", lambda spool, *_: deliver_once(spool))

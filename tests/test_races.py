@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 
 STAGE = """
 import sys
-from graft import tracking
+from graft.core import tracking
 
 with tracking.run("prepare", {"number": 1}) as run:
     run.metrics({"number": 1})

@@ -16,7 +16,7 @@ import shutil
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -137,6 +137,25 @@ def _written(path: Path, *, only: bool = True) -> Iterator[None]:
             f"{path} cannot be written: {cause}; make room or give leave to write there, "
             "and run again"
         ) from None
+
+
+def keep_only(folder: Path, names: Collection[str]) -> None:
+    """Remove from `folder` everything but `names`, such as ``scratch`` or ``SOURCE/METHOD``.
+
+    DVC leaves the outputs of a stage that params.yaml no longer names. They would count in the
+    hash of the folder, and dvc.lock would differ from that of a fresh clone. DVC's cache still
+    has them, should the stage come back.
+
+    Parameters
+    ----------
+    names
+        Paths below `folder`, without the suffix that a file has.
+    """
+    kept = [folder / name for name in names]
+    for path in sorted(folder.rglob("*"), reverse=True):
+        stem = path.with_suffix("")
+        if not any(stem == k or k in path.parents or stem in k.parents for k in kept):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def save_text(path: Path, text: str) -> None:

@@ -1,5 +1,7 @@
-"""Label budgets: stratified, nested, the same for every method."""
+"""Label budgets: stratified, nested, the same for every method; and the cells that they make."""
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -9,6 +11,26 @@ from pydantic import Field
 from graft.core.streams import generator
 
 Budget = Annotated[int, Field(ge=1)] | Literal["all"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One label budget in one repeat."""
+
+    labels_per_class: Budget
+    repeat: int
+
+    @property
+    def name(self) -> str:
+        """Name of the cell's files and random streams, such as ``5-0``."""
+        return f"{self.labels_per_class}-{self.repeat}"
+
+
+def cells(budgets: Sequence[Budget], repeats: int) -> Iterator[Cell]:
+    """Yield every cell, the smallest budget first."""
+    for budget in budgets:
+        for repeat in range(repeats):
+            yield Cell(budget, repeat)
 
 
 def label_ranks(labels: npt.NDArray[Any], repeats: int, seed: int) -> npt.NDArray[np.int32]:

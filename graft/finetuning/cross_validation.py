@@ -10,7 +10,7 @@ from graft.core.labels import Budget, folds, labelled
 from graft.core.streams import generator
 from graft.finetuning.finetuner import Finetuner, Labelled
 from graft.fitting.temperature import fit_temperature, log_probabilities
-from graft.networks.base import Weights
+from graft.networks.network import Weights
 
 
 @dataclass(frozen=True)

@@ -14,28 +14,23 @@ from pydantic import Field, model_validator
 
 from graft.compute.section import Precision
 from graft.core.artifacts import array_sha256
+from graft.core.candidates import MethodsInUse
 from graft.core.errors import GraftError
-from graft.core.labels import Budget, labelled
+from graft.core.labels import Budget, Cell, cells, labelled
 from graft.core.sections import Part
-from graft.core.settings import Identifier, fault
+from graft.core.settings import fault
 from graft.core.streams import generator
 from graft.finetuning.averaging import averaged
 from graft.finetuning.grids import Values
 from graft.finetuning.methods import Method
 from graft.fitting.head import solve_head
-from graft.networks.base import HEAD, Network, Weights
+from graft.networks.network import HEAD, Network, Weights
 from graft.penalties.base import Arrays, Evidence, SourceTask
 from graft.training.checkpoints import Checkpoint
 from graft.training.loop import Curve, Recipe, TrainingLoop
 
 # C of the head that theta_0 carries in WiSE-FT where the strategy solves none of its own.
 _PROBE_C = 1.0
-
-
-class MethodsInUse(Part):
-    """The methods in use."""
-
-    methods: tuple[Identifier, ...] = Field(min_length=1)
 
 
 class CellTraining(Part):
@@ -54,26 +49,6 @@ class CellTraining(Part):
 
 class FinetuneSection(MethodsInUse, CellTraining):
     """The methods in use, how each cell trains, and the folds by which `auto` chooses."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One label budget in one repeat."""
-
-    labels_per_class: Budget
-    repeat: int
-
-    @property
-    def name(self) -> str:
-        """Name of the cell's files and random streams, such as ``5-0``."""
-        return f"{self.labels_per_class}-{self.repeat}"
-
-
-def cells(budgets: Sequence[Budget], repeats: int) -> Iterator[Cell]:
-    """Yield every cell, the smallest budget first."""
-    for budget in budgets:
-        for repeat in range(repeats):
-            yield Cell(budget, repeat)
 
 
 @dataclass(frozen=True)

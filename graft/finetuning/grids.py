@@ -1,7 +1,6 @@
 """Grids: which values of a method are tried, before cross-validation chooses among them."""
 
 import math
-from collections.abc import Mapping
 from itertools import product
 from typing import Any, ClassVar, Self
 
@@ -105,24 +104,6 @@ class Tunable(Settings):
                 raise fault(f"grid.{name}: {_reason(error)}; received {value!r}", *at) from None
             if value in values[:index]:
                 raise fault(f"grid.{name}: received {value!r} twice; list each value once", *at)
-
-
-def unequal(sizes: Mapping[str, int]) -> str | None:
-    """Return what is wrong where the arms' grids have not all the same size, else None.
-
-    Parameters
-    ----------
-    sizes
-        Number of combinations by the name of the arm; 0 without a grid.
-    """
-    if len(set(sizes.values())) == 1:
-        return None
-    listed = ", ".join(f"{arm} {size or 'none'}" for arm, size in sizes.items())
-    return (
-        f"grids of unequal size ({listed}); give each arm in use, the control included, a grid "
-        "with the same number of combinations, so that none is tuned harder than another, or "
-        "give none of them one"
-    )
 
 
 def _reason(error: ValidationError) -> str:

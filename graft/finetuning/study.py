@@ -1,7 +1,6 @@
 """What a fine-tuning stage leaves behind: weights per cell, metrics and learning curves."""
 
-import shutil
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +8,18 @@ import numpy as np
 
 from graft.core.artifacts import (
     load_array,
-    load_arrays,
     replacing_folder,
     save_arrays,
     save_csv,
     save_json,
 )
-from graft.core.labels import Budget
+from graft.core.labels import Budget, Cell, cells
 from graft.core.prepared import Card, read_split
 from graft.core.progress import progress
+from graft.core.tracking import Run
 from graft.finetuning.cross_validation import OutOfFold
-from graft.finetuning.finetuner import Cell, Finetuned, Labelled, cells
+from graft.finetuning.finetuner import Finetuned, Labelled
 from graft.finetuning.grids import Values
-from graft.networks.base import Weights
-from graft.tracking import Run
 
 
 def read_labelled(train: Path, features: Path | None = None) -> Labelled:
@@ -34,30 +31,6 @@ def read_labelled(train: Path, features: Path | None = None) -> Labelled:
         load_array(train / "label_ranks.npy"),
         load_array(features) if features else None,
     )
-
-
-def read_weights(models: Path, cell: Cell) -> Weights:
-    """Read the tensors that fine-tuning changed in one cell."""
-    return load_arrays(models / f"{cell.name}.npz")
-
-
-def keep_only(folder: Path, names: Collection[str]) -> None:
-    """Remove from `folder` everything but `names`, such as ``scratch`` or ``SOURCE/METHOD``.
-
-    DVC leaves the outputs of a stage that params.yaml no longer names. They would count in the
-    hash of the folder, and dvc.lock would differ from that of a fresh clone. DVC's cache still
-    has them, should the stage come back.
-
-    Parameters
-    ----------
-    names
-        Paths below `folder`, without the suffix that a file has.
-    """
-    kept = [folder / name for name in names]
-    for path in sorted(folder.rglob("*"), reverse=True):
-        stem = path.with_suffix("")
-        if not any(stem == k or k in path.parents or stem in k.parents for k in kept):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def write_study(  # noqa: PLR0917 - what comes in, then what goes out

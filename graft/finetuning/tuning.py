@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graft.core.labels import labelled
+from graft.core.labels import Cell, labelled
 from graft.finetuning.cross_validation import OutOfFold, fold_count, out_of_fold
-from graft.finetuning.finetuner import Cell, Finetuner, Labelled, Tuning
+from graft.finetuning.finetuner import Finetuner, Labelled, Tuning
 from graft.finetuning.grids import Values
-from graft.networks.base import Weights
+from graft.networks.network import Weights
 from graft.training.loop import DivergedError
 
 # With two labels of a class each fold would train on a single one.

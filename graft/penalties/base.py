@@ -12,7 +12,7 @@ from pydantic import Field
 
 from graft.core.errors import GraftError
 from graft.core.settings import Settings
-from graft.networks.base import HEAD, Network
+from graft.networks.network import HEAD, Network
 
 if TYPE_CHECKING:
     import keras

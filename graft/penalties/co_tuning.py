@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graft.fitting.temperature import fit_temperature
-from graft.networks.base import Network
+from graft.networks.network import Network
 from graft.penalties.base import Arrays, Batch, Evidence, Penalty
 
 if TYPE_CHECKING:

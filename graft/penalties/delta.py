@@ -12,7 +12,7 @@ from pydantic import Field
 
 from graft.core.errors import GraftError
 from graft.fitting.head import solve_head
-from graft.networks.base import HEAD, Network, block_of
+from graft.networks.network import HEAD, Network, block_of
 from graft.penalties.base import Arrays, Batch, Evidence, Penalty, evenly_spaced
 
 if TYPE_CHECKING:

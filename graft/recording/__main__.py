@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from filelock import Timeout
 
 from graft.core.errors import reported
-from graft.tracking.spool import Spool
+from graft.core.tracking.spool import Spool
 
 if TYPE_CHECKING:
     from graft.recording.delivery import Delivery

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from graft.core.tracking.invocation import Process
+from graft.core.tracking.spool import Journal, Spool
 from graft.recording.champion import log_model
 from graft.recording.store import Store
-from graft.tracking.invocation import Process
-from graft.tracking.spool import Journal, Spool
 
 _CELL = ("source", "method", "labels_per_class", "repeat")
 

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from graft.core.fingerprint import LOCK, Locked, locked, md5_of_file
+from graft.core.tracking.invocation import Process
+from graft.core.tracking.redaction import redacted
+from graft.core.tracking.spool import Spool, now
+from graft.core.tracking.stage_run import described, flat, numbers, origin
 from graft.recording.champion import crown
 from graft.recording.delivery import Delivery
 from graft.recording.note import note
 from graft.recording.store import Store, parents
-from graft.tracking.invocation import Process
-from graft.tracking.redaction import redacted
-from graft.tracking.spool import Spool, now
-from graft.tracking.stage_run import described, flat, numbers, origin
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from graft.core.fingerprint import LOCK
-from graft.tracking.spool import Spool
+from graft.core.tracking.spool import Spool
 
 
 def is_noted(spool: Spool) -> bool:

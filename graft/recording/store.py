@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from graft.core.errors import GraftError
-from graft.tracking.redaction import without_user
-from graft.tracking.spool import Spool
+from graft.core.tracking.redaction import without_user
+from graft.core.tracking.spool import Spool
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -8,7 +8,7 @@ from typing import Literal
 
 from graft.core.errors import GraftError
 from graft.core.settings import expected
-from graft.networks.base import HEAD
+from graft.networks.network import HEAD
 from graft.strategies.base import Phase, Strategy
 
 

@@ -12,15 +12,15 @@ from pydantic import Field, model_validator
 
 from graft.compute.section import Precision, computing_in
 from graft.core.errors import GraftError
-from graft.core.prefetching import prefetched
 from graft.core.settings import Settings, fault
-from graft.networks.base import Network, block_of
+from graft.networks.network import Network, block_of
 from graft.penalties.base import Arrays, Batch, Penalty
 from graft.strategies.base import Phase
 from graft.training.augmentation import Augmentation
 from graft.training.checkpoints import Training
 from graft.training.losses import LOSSES, LossName
 from graft.training.optimizers import SGD, Adam, Optimizer, OptimizerName
+from graft.training.prefetching import prefetched
 from graft.training.schedules import ScheduleName, rates
 from graft.training.stochastic_norm import with_stochastic_norm
 

@@ -11,7 +11,7 @@ from graft.core.artifacts import load_model, save_model
 from graft.core.errors import GraftError
 from graft.finetuning.finetuner import Finetuner
 from graft.finetuning.methods import Method
-from graft.networks.base import Network
+from graft.networks.network import Network
 from graft.penalties.base import SourceTask
 from graft.penalties.delta import Delta
 from graft.strategies.base import Phase

@@ -530,3 +530,43 @@ def test_a_large_mapped_array_does_not_end_up_in_memory(tmp_path):
         cwd=ROOT,
     )
     assert int(done.stdout) < 4  # MiB, of 35
+
+
+# What no stage names any more
+
+
+def make(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def files(folder):
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+KEPT = ["scratch", "a/full", "a/probe"]
+
+
+def test_models_of_stages_no_longer_named_are_removed(tmp_path):
+    kept = ["a/full/1-0.npz", "a/full/1-1.npz", "a/probe/1-0.npz", "scratch/1-0.npz"]
+    make(tmp_path, *kept, "a/l2/1-0.npz", "b/full/1-0.npz", "a/full2/1-0.npz", "stray.npz")
+    artifacts.keep_only(tmp_path, KEPT)
+    assert files(tmp_path) == kept
+    assert not (tmp_path / "b").exists()
+    assert not (tmp_path / "a" / "l2").exists()
+
+
+def test_metrics_of_stages_no_longer_named_are_removed(tmp_path):
+    kept = ["a/full.json", "a/probe.json", "scratch.json"]
+    make(tmp_path, *kept, "a/l2.json", "b/full.json", "b/probe.json", "other.json")
+    artifacts.keep_only(tmp_path, KEPT)
+    assert files(tmp_path) == kept
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["a"]
+
+
+def test_nothing_is_removed_where_everything_is_named(tmp_path):
+    make(tmp_path, "a/full/1-0.npz", "scratch/1-0.npz")
+    artifacts.keep_only(tmp_path, KEPT)
+    assert files(tmp_path) == ["a/full/1-0.npz", "scratch/1-0.npz"]

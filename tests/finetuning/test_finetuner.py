@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from graft.core.labels import labelled
+from graft.core.labels import Cell, cells, labelled
 from graft.core.streams import generator
 from graft.finetuning import finetuner as finetuning
-from graft.finetuning.finetuner import Cell, Finetuner, FinetuneSection, cells
+from graft.finetuning.finetuner import Finetuner, FinetuneSection
 from graft.finetuning.methods import Method
 from graft.fitting.head import solve_head
 from graft.penalties.l2 import L2

@@ -1,6 +1,3 @@
-import pytest
-
-from graft.finetuning.grids import unequal
 from graft.finetuning.methods import Method, ScratchSection
 from graft.penalties.l2 import L2
 from graft.penalties.l2_sp import L2SP
@@ -72,16 +69,3 @@ def test_a_name_that_two_parts_share_is_told_apart():
 
 def test_where_nothing_is_chosen_the_own_values_stand():
     assert Method(strategy=Probe(c=3.0), grid={"c": (1.0, 2.0)}).own_values == {"c": 3.0}
-
-
-@pytest.mark.parametrize("sizes", [{"a": 0}, {"a": 0, "b": 0}, {"a": 4, "b": 4}], ids=str)
-def test_equal_sizes_are_fair(sizes):
-    assert unequal(sizes) is None
-
-
-@pytest.mark.parametrize(
-    ("sizes", "listed"),
-    [({"a": 0, "b": 1}, "(a none, b 1)"), ({"a": 4, "b": 4, "c": 2}, "(a 4, b 4, c 2)")],
-)
-def test_unequal_sizes_are_named(sizes, listed):
-    assert listed in unequal(sizes)

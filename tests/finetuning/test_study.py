@@ -4,50 +4,16 @@ import numpy as np
 import pytest
 
 from graft.core.artifacts import save_array
+from graft.core.labels import Cell
 from graft.core.prepared import Card
+from graft.evaluation.arms import read_weights
 from graft.finetuning.cross_validation import OutOfFold
-from graft.finetuning.finetuner import Cell, Finetuned, Tuning
-from graft.finetuning.study import keep_only, read_labelled, read_weights, write_study
-
-
-def make(folder, *names):
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+from graft.finetuning.finetuner import Finetuned, Tuning
+from graft.finetuning.study import read_labelled, write_study
 
 
 def files(folder):
     return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
-
-
-KEPT = ["scratch", "a/full", "a/probe"]
-
-
-def test_models_of_stages_no_longer_named_are_removed(tmp_path):
-    kept = ["a/full/1-0.npz", "a/full/1-1.npz", "a/probe/1-0.npz", "scratch/1-0.npz"]
-    make(tmp_path, *kept, "a/l2/1-0.npz", "b/full/1-0.npz", "a/full2/1-0.npz", "stray.npz")
-    keep_only(tmp_path, KEPT)
-    assert files(tmp_path) == kept
-    assert not (tmp_path / "b").exists()
-    assert not (tmp_path / "a" / "l2").exists()
-
-
-def test_metrics_of_stages_no_longer_named_are_removed(tmp_path):
-    kept = ["a/full.json", "a/probe.json", "scratch.json"]
-    make(tmp_path, *kept, "a/l2.json", "b/full.json", "b/probe.json", "other.json")
-    keep_only(tmp_path, KEPT)
-    assert files(tmp_path) == kept
-    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["a"]
-
-
-def test_nothing_is_removed_where_everything_is_named(tmp_path):
-    make(tmp_path, "a/full/1-0.npz", "scratch/1-0.npz")
-    keep_only(tmp_path, KEPT)
-    assert files(tmp_path) == ["a/full/1-0.npz", "scratch/1-0.npz"]
-
-
-# A study
 
 
 class Record:
@@ -243,7 +209,9 @@ def test_where_the_largest_budget_is_too_small_the_own_values_are_cross_validate
 
 
 def test_a_study_that_fails_leaves_the_old_one(tmp_path):
-    make(tmp_path, "models/old.npz", "full.json", "full.csv")
+    (tmp_path / "models").mkdir()
+    for name in ("models/old.npz", "full.json", "full.csv"):
+        (tmp_path / name).touch()
 
     def failing():
         yield next(results())

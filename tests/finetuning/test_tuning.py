@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from graft.core.labels import label_ranks, labelled
+from graft.core.labels import Cell, label_ranks, labelled
 from graft.finetuning import finetuner as finetuning
 from graft.finetuning import tuning
 from graft.finetuning.cross_validation import OutOfFold, out_of_fold
-from graft.finetuning.finetuner import Cell, Finetuner, Labelled, finetune_cells
+from graft.finetuning.finetuner import Finetuner, Labelled, finetune_cells
 from graft.finetuning.methods import Method
 from graft.finetuning.tuning import Tuner, account
 from graft.penalties.l2 import L2

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from graft.networks.article import Article
-from graft.networks.base import block_of
+from graft.networks.network import block_of
 
 
 @pytest.fixture

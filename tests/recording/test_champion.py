@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from graft import tracking
+from graft.core import tracking
 from graft.core.artifacts import save_model
+from graft.core.tracking.spool import Spool
 from graft.recording.champion import CHAMPION, REGISTERED, crown
 from graft.recording.store import Store
-from graft.tracking.spool import Spool
 
 MLFLOW = Path(sys.executable).with_name("mlflow")
 

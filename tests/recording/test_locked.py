@@ -6,15 +6,15 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from graft import tracking
 from graft.cli import main
+from graft.core import tracking
 from graft.core.fingerprint import fingerprint, md5_of_file
+from graft.core.tracking import stage_run
+from graft.core.tracking.invocation import Invocation, Process
+from graft.core.tracking.spool import Spool
 from graft.recording import locked as locked_module
 from graft.recording.locked import record_locked
 from graft.recording.note import is_noted
-from graft.tracking import stage_run
-from graft.tracking.invocation import Invocation, Process
-from graft.tracking.spool import Spool
 
 pytestmark = pytest.mark.usefixtures("in_process")
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from graft import tracking
+from graft.core import tracking
 from graft.core.errors import GraftError
 from graft.core.fingerprint import Fingerprint, Locked
+from graft.core.tracking import stage_run
+from graft.core.tracking.spool import Journal, Spool
 from graft.recording.__main__ import deliver_once
 from graft.recording.delivery import Delivery
 from graft.recording.store import Store
-from graft.tracking import stage_run
-from graft.tracking.spool import Journal, Spool
 from graft.training.loop import Recipe
 
 ROOT = Path(__file__).parent.parent.parent
@@ -232,7 +232,7 @@ def test_a_stage_that_does_not_finish_says_so(root, error, status):
 
 STAGE = """
 import sys
-from graft import tracking
+from graft.core import tracking
 with tracking.run("prepare", {"seed": 1}) as record:
     record.metrics({"examples": 3})
     print("ready", flush=True)
@@ -329,7 +329,7 @@ def test_stages_of_an_invocation_stand_below_it_and_say_how_it_ended(root, statu
 def test_an_invocation_goes_on_as_long_as_its_process(root):
     import psutil
 
-    from graft.tracking.invocation import Process
+    from graft.core.tracking.invocation import Process
 
     journal_of(str(Process.of(psutil.Process())))
     spool = Spool.here()
@@ -507,7 +507,7 @@ def test_another_word_for_unreachable_is_refused(out_of_reach):
 
 EIGHT = """
 import sys
-from graft import tracking
+from graft.core import tracking
 
 with tracking.run("prepare", {"number": sys.argv[1]}) as run:
     run.metrics({"number": int(sys.argv[1])})

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from graft.evaluation import Arm
-from graft.report import answer_table, summary
+from graft.evaluation.arms import Arm
+from graft.evaluation.report import answer_table, summary
 from graft.scores.comparison import Comparison
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 HEADLINE = [
     "verdict",
     "source",

@@ -6,9 +6,9 @@ import psutil
 import pytest
 
 from graft.core.errors import GraftError
-from graft.tracking import spool as spool_module
-from graft.tracking.invocation import Process
-from graft.tracking.spool import Spool
+from graft.core.tracking import spool as spool_module
+from graft.core.tracking.invocation import Process
+from graft.core.tracking.spool import Spool
 
 pytestmark = pytest.mark.usefixtures("no_tracking_settings")
 

@@ -3,7 +3,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from graft.core.prefetching import prefetched
+from graft.training.prefetching import prefetched
 
 
 def test_items_come_in_their_order():

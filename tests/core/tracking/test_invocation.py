@@ -7,7 +7,7 @@ import time
 import psutil
 import pytest
 
-from graft.tracking.invocation import Process, commit, invocation, is_dirty
+from graft.core.tracking.invocation import Process, commit, invocation, is_dirty
 
 
 def this_process():
@@ -47,7 +47,7 @@ def test_a_process_of_another_machine_is_presumed_alive_for_a_week():
 
 SCRIPT = """
 import json
-from graft.tracking.invocation import invocation
+from graft.core.tracking.invocation import invocation
 found = invocation()
 print(json.dumps(found and [found.process.pid, found.name, found.command]))
 """

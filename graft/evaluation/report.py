@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from graft.evaluation import CALIBRATION_COLUMNS, Arm
+from graft.evaluation.arms import CALIBRATION_COLUMNS, Arm
 from graft.scores.comparison import Comparison
 
 if TYPE_CHECKING:

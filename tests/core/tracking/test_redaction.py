@@ -1,6 +1,6 @@
 import pytest
 
-from graft.tracking.redaction import redacted, redacted_command
+from graft.core.tracking.redaction import redacted, redacted_command
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
 """What a stage tells of its run."""
 
-from graft.tracking.stage_run import Run, run
+from graft.core.tracking.stage_run import Run, run
 
 __all__ = ["Run", "run"]

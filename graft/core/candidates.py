@@ -1,7 +1,8 @@
-"""What params.yaml says of the candidate sources in use."""
+"""Which sources and which methods of params.yaml are in use."""
 
 from pydantic import Field
 
+from graft.core.sections import Part
 from graft.core.settings import Identifier, Settings
 
 
@@ -10,3 +11,9 @@ class SourceSection(Settings):
 
     candidates: tuple[Identifier, ...] = Field(min_length=1)
     validation_fraction: float = Field(default=0.1, gt=0, lt=1)
+
+
+class MethodsInUse(Part):
+    """The methods in use."""
+
+    methods: tuple[Identifier, ...] = Field(min_length=1)

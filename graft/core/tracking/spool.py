@@ -20,7 +20,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from graft.core.errors import GraftError
-from graft.tracking.invocation import Process, root
+from graft.core.tracking.invocation import Process, root
 
 _SQLITE = "sqlite:///"
 _LOCK_SECONDS = 60

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from graft.tracking.redaction import redacted_command
+from graft.core.tracking.redaction import redacted_command
 
 # A process of another machine cannot be looked at. Its run is taken for dead after this long;
 # should it end later, its end is recorded all the same.

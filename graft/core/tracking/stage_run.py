@@ -1,6 +1,6 @@
 """What a stage tells of its run.
 
-The record goes into a journal (`graft.tracking.spool`), from which a process of its own, the
+The record goes into a journal (`graft.core.tracking.spool`), from which a process of its own, the
 recorder, brings it to MLflow: the store ``mlflow.db`` in the original repository, or the one that
 ``MLFLOW_TRACKING_URI`` names. A stage neither imports MLflow nor depends on the code that does.
 """
@@ -28,9 +28,9 @@ from graft.core.errors import GraftError
 from graft.core.fingerprint import PARAMS, PIPELINE, Fingerprint, fingerprint, locked, outputs
 from graft.core.sections import read_declared
 from graft.core.settings import Settings
-from graft.tracking.invocation import Process, commit, invocation, is_dirty
-from graft.tracking.redaction import redacted, without_user
-from graft.tracking.spool import Journal, Spool
+from graft.core.tracking.invocation import Process, commit, invocation, is_dirty
+from graft.core.tracking.redaction import redacted, without_user
+from graft.core.tracking.spool import Journal, Spool
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -375,7 +375,7 @@ def _recorder_command() -> list[str]:
 
 def _recorder_environment() -> dict[str, str]:
     """Return the environment in which a recorder finds graft, also if this copy of it goes."""
-    here = Path(__file__).resolve().parents[2]
+    here = Path(__file__).resolve().parents[3]
     found = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(here))))
     return {**os.environ, "PYTHONPATH": found}
 

@@ -1,0 +1,1 @@
+"""Every cell on the target's test split, and what comes of it: the choice and the report."""
