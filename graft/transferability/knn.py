@@ -34,6 +34,7 @@ def _nearest(representation: Representation) -> npt.NDArray[np.intp]:
 
 def _nearest_of(representation: Representation, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
     inner = representation.once(products)
-    squared = np.diagonal(inner) - 2 * inner[rows]  # each row less a constant
+    squared = inner[rows] * -2
+    squared += np.diagonal(inner)  # each row less a constant
     squared[np.arange(len(rows)), rows] = np.inf
     return np.asarray(squared.argmin(axis=1))

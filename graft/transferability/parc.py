@@ -52,13 +52,16 @@ def _pair_ranks(representation: Representation) -> _PairRanks:
         places = part.whole.once(_places)[np.outer(kept, kept)[_below(len(kept))]]
     pairs = np.bincount(places)
     # Pairs that tie share the mean of their ranks.
-    ranks = np.cumsum(pairs) - pairs / 2 - len(places) / 2
+    ranks = np.cumsum(pairs, dtype=np.float64)
+    ranks -= pairs / 2
+    ranks -= len(places) / 2
+    squares = float(pairs @ ranks**2)
     excess = np.zeros((n, n))
     excess[_below(n)] = ranks[places]
-    return _PairRanks(excess, float(pairs @ ranks**2))
+    return _PairRanks(excess, squares)
 
 
-def _places(representation: Representation) -> npt.NDArray[np.intp]:
+def _places(representation: Representation) -> npt.NDArray[np.int32]:
     """Return each pair's place in the order of distances; pairs that tie share theirs.
 
     The order of the pairs of a part is that of the whole, so that nothing is sorted again.
@@ -69,8 +72,8 @@ def _places(representation: Representation) -> npt.NDArray[np.intp]:
     values = np.divide(values, lengths, out=np.zeros_like(values), where=lengths > 0)
     distances = 1 - (values @ values.T)[_below(len(values))]
     order = np.argsort(distances)
-    places = np.zeros(len(order), np.intp)
-    places[order[1:]] = np.cumsum(np.diff(distances[order]) > 0)
+    places = np.zeros(len(order), np.int32)  # there are half a million pairs of 1,000 examples
+    places[order[1:]] = np.cumsum(np.diff(distances[order]) > 0, dtype=np.int32)
     return places
 
 

@@ -19,35 +19,33 @@ def transrate(representation: Representation, labels: Labels) -> float:
     to a mean squared length of 1, so that eps is a share of their variance; Z_c are those of
     class c, centred together with the others. Classes weigh as much as their share.
     """
-    inner, values = representation.once(_scaled)
+    inner, values = representation.once(products), representation.once(centred)
+    square = _mean_square(inner)
     features = values.shape[1]
     within = 0.0
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
+        # Scaled class by class: all inner products at once would be one more (n, n) in memory.
         if len(rows) <= features:
-            of_class = inner[np.ix_(rows, rows)]
+            of_class = inner[np.ix_(rows, rows)] / square
         else:
-            of_class = values[rows].T @ values[rows]
+            scaled = values[rows] / np.sqrt(square)
+            of_class = scaled.T @ scaled
         within += len(rows) / len(labels) * _rate(of_class, len(rows))
     return max(representation.once(_whole) - within, 0.0)
 
 
-def _scaled(
-    representation: Representation,
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return the inner products of the scaled features, (n, n), and these, (n, d)."""
-    inner, values = representation.once(products), representation.once(centred)
+def _mean_square(inner: npt.NDArray[np.float64]) -> float:
+    """Return the mean of what is on the diagonal, and 1 where that is 0: nothing to scale then."""
     square = float(np.trace(inner)) / len(inner)
-    return (inner / square, values / np.sqrt(square)) if square > 0 else (inner, values)
+    return square if square > 0 else 1.0
 
 
 def _whole(representation: Representation) -> float:
     n, d = representation.features.shape
-    if n <= d:
-        return _rate(representation.once(_scaled)[0], n)
-    total = representation.once(scatter)
-    square = float(np.trace(total)) / n
-    return _rate(total / square if square > 0 else total, n)
+    inner = representation.once(products if n <= d else scatter)
+    square = float(np.trace(inner)) / n
+    return _rate(inner / (square if square > 0 else 1.0), n)
 
 
 def _rate(inner: npt.NDArray[np.float64], n: int) -> float:
