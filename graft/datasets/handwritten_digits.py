@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from graft.core.imports import lean_imports
 from graft.core.prepared import Examples
 from graft.datasets.base import Dataset, chosen_classes, select
 
@@ -33,7 +34,8 @@ class HandwrittenDigits(Dataset):
         workspace: Path,
     ) -> Examples:
         """Return the images in scikit-learn's order."""
-        from sklearn.datasets import load_digits
+        with lean_imports():
+            from sklearn.datasets import load_digits
 
         digits = load_digits()
         inputs = np.rint(digits.images * (255 / 16)).astype(np.uint8)[..., np.newaxis]

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graft.core.errors import GraftError
+from graft.core.imports import lean_imports
 
 
 def solve_head(
@@ -28,7 +29,8 @@ def solve_head(
     c
         Inverse strength of the L2 term, as in scikit-learn.
     """
-    from sklearn.linear_model import LogisticRegression
+    with lean_imports():
+        from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
 
     missing = sorted(set(range(num_classes)) - set(np.unique(labels).tolist()))

@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from graft.core.imports import lean_imports
+
 
 def balanced_accuracy(
     probabilities: npt.NDArray[np.floating[Any]], labels: npt.NDArray[np.integer[Any]]
@@ -15,7 +17,8 @@ def balanced_accuracy(
     miss for the class that was true.
     """
     # balanced_accuracy_score warns when an absent class is predicted; this is the same number.
-    from sklearn.metrics import recall_score
+    with lean_imports():
+        from sklearn.metrics import recall_score
 
     predicted, present = probabilities.argmax(axis=1), np.unique(labels)
     return float(recall_score(labels, predicted, labels=present, average="macro", zero_division=0))

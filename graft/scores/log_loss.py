@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from graft.core.imports import lean_imports
+
 
 def log_loss(
     probabilities: npt.NDArray[np.floating[Any]], labels: npt.NDArray[np.integer[Any]]
@@ -14,7 +16,8 @@ def log_loss(
     Probabilities below 2.2e-16 count as 2.2e-16, so that one example costs 36 nats at most.
     Classes that do not occur in `labels` take part through the probability they were given.
     """
-    from sklearn import metrics
+    with lean_imports():
+        from sklearn import metrics
 
     # Single-precision rows miss a sum of 1 by more than scikit-learn tolerates in double.
     normalised = np.asarray(probabilities, dtype=np.float64)
