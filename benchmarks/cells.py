@@ -38,9 +38,9 @@ def train_cells(cells: int, steps: int) -> None:
 
     from graft.compute.runtime import start_tensorflow
     from graft.compute.section import ComputeSection
+    from graft.core.network import Network
     from graft.finetuning.finetuner import Finetuner
     from graft.finetuning.methods import Method
-    from graft.networks.network import Network
     from graft.strategies.full import Full
     from graft.training.loop import Recipe
 

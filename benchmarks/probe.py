@@ -65,7 +65,7 @@ def prepare(model: Path, data: Path, repeats: int) -> None:
     """Train the source; draw the labelled digits of each cell and the ones held out."""
     from graft.compute.runtime import start_tensorflow
     from graft.core.artifacts import save_model
-    from graft.networks.network import Network
+    from graft.core.network import Network
     from graft.strategies.full import Full
     from graft.training.loop import Recipe, TrainingLoop
 
@@ -95,8 +95,8 @@ def solve(model: Path, data: Path) -> None:
     """Extract the features of every labelled digit, then solve a head for each cell."""
     from graft.compute.runtime import start_tensorflow
     from graft.core.artifacts import load_model
+    from graft.core.network import Network
     from graft.fitting.head import solve_head
-    from graft.networks.network import Network
 
     start_tensorflow()
     given = np.load(data)

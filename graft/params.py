@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 from graft.compute.section import ComputeSection
 from graft.core.candidates import SourceSection
 from graft.core.errors import GraftError
+from graft.core.network import HEAD
 from graft.core.sections import read_whole
 from graft.core.settings import Identifier, Settings, expected, fault
 from graft.core.tracking.stage_run import TrackingSection
@@ -17,7 +18,6 @@ from graft.evaluation.choice import EvaluateSection
 from graft.evaluation.tuning_effort import unequal
 from graft.finetuning.finetuner import FinetuneSection
 from graft.finetuning.methods import Method, ScratchSection
-from graft.networks.network import HEAD
 from graft.networks.registry import AnyNetwork
 from graft.training.loop import Recipe
 from graft.transferring import TransferSection

@@ -10,8 +10,8 @@ from pydantic import Field, model_validator
 
 from graft.core.artifacts import array_sha256
 from graft.core.errors import GraftError
+from graft.core.network import HEAD, Network, Weights, block_of
 from graft.core.settings import Settings, expected, fault
-from graft.networks.network import HEAD, Network, Weights, block_of
 from graft.transferability.registry import SCORES
 
 HeadPolicy = Literal["auto", "transfer", "new"]

@@ -16,6 +16,7 @@ from graft.core.artifacts import keep_only, load_json, load_model, save_csv, sav
 from graft.core.candidates import MethodsInUse, SourceSection
 from graft.core.errors import reported
 from graft.core.labels import Budget, Cell
+from graft.core.network import Network
 from graft.core.prepared import Card, Split, read_split
 from graft.core.progress import progress
 from graft.core.sections import read_declared
@@ -32,7 +33,6 @@ from graft.evaluation.arms import (
 from graft.evaluation.choice import EvaluateSection, choose, headline, refuse_hurt
 from graft.evaluation.report import answer_table, calibration_line, summary
 from graft.evaluation.tuning_effort import check_tuning_effort
-from graft.networks.network import Network
 from graft.scores.answer import answer
 from graft.scores.comparison import COLUMNS, Comparison, compare, scratch_curve
 from graft.scores.per_class import COLUMNS as CLASS_COLUMNS

@@ -9,6 +9,7 @@ from graft.core import tracking
 from graft.core.alone import alone
 from graft.core.artifacts import load_model
 from graft.core.errors import reported
+from graft.core.network import Network
 from graft.core.prepared import Card, read_split
 from graft.core.sections import read_declared
 from graft.core.settings import Identifier, Settings
@@ -17,7 +18,6 @@ from graft.finetuning.finetuner import CellTraining, Finetuner, finetune_cells
 from graft.finetuning.methods import Method
 from graft.finetuning.study import read_labelled, write_study
 from graft.finetuning.tuning import Tuner, account
-from graft.networks.network import Network
 from graft.penalties.base import SourceTask
 from graft.training import checkpoints
 

@@ -14,9 +14,9 @@ from graft.core.sections import read_declared
 from graft.core.settings import Settings
 from graft.core.streams import generator, integer
 from graft.networks.registry import AnyNetwork
-from graft.sources import train_source
 from graft.training import checkpoints
 from graft.training.loop import Recipe
+from graft.training.source import train_source
 
 SOURCES = Path("data/prepared/sources")
 MODELS = Path("models/sources")

@@ -21,12 +21,12 @@ from graft.core.artifacts import (
 )
 from graft.core.errors import reported
 from graft.core.labels import labelled
+from graft.core.network import Network
 from graft.core.prepared import Card, read_split
 from graft.core.progress import progress
 from graft.core.sections import read_declared
 from graft.core.settings import Settings
 from graft.core.streams import integer
-from graft.networks.network import Network
 from graft.networks.registry import AnyNetwork
 from graft.transferability.appraisal import Appraisal, appraise, rows_to_score
 from graft.transferability.representation import Representation

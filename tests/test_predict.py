@@ -16,7 +16,7 @@ from PIL import Image
 from graft.cli import main
 from graft.core.artifacts import load_model, save_model
 from graft.core.errors import GraftError
-from graft.networks.network import Network
+from graft.core.network import Network
 from graft.networks.small_cnn import SmallCNN
 from graft.predicting import Classifier, Prediction, find_images
 

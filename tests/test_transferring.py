@@ -126,7 +126,7 @@ def test_moving_statistics_are_copied_and_what_the_target_lacks_is_skipped(norm_
 def test_what_the_target_lacks_is_skipped(tensorflow, source):
     import keras
 
-    from graft.networks.network import Network
+    from graft.core.network import Network
 
     raw = keras.Input((8, 8, 1), dtype="uint8", name="raw")
     x = keras.layers.Rescaling(1 / 255, name="adapter_scale")(raw)

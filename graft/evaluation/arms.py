@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from graft.core.artifacts import load_arrays
 from graft.core.labels import Budget, Cell
+from graft.core.network import Network, Weights
 from graft.core.prepared import Split
 from graft.fitting.temperature import scaled
-from graft.networks.network import Network, Weights
 from graft.scores.registry import score_cell
 
 CELL_COLUMNS = (

@@ -5,7 +5,7 @@ Wortsman et al. (2022), "Robust fine-tuning of zero-shot models".
 
 import numpy as np
 
-from graft.networks.network import Weights
+from graft.core.network import Weights
 
 
 def averaged(theta_0: Weights, theta_ft: Weights, share: float) -> Weights:

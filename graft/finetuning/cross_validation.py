@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from graft.core.labels import Budget, folds, labelled
+from graft.core.network import Weights
 from graft.core.streams import generator
 from graft.finetuning.finetuner import Finetuner, Labelled
 from graft.fitting.temperature import fit_temperature, log_probabilities
-from graft.networks.network import Weights
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from graft.core.artifacts import array_sha256
 from graft.core.candidates import MethodsInUse
 from graft.core.errors import GraftError
 from graft.core.labels import Budget, Cell, cells, labelled
+from graft.core.network import HEAD, Network, Weights
 from graft.core.sections import Part
 from graft.core.settings import fault
 from graft.core.streams import generator
@@ -24,7 +25,6 @@ from graft.finetuning.averaging import averaged
 from graft.finetuning.grids import Values
 from graft.finetuning.methods import Method
 from graft.fitting.head import solve_head
-from graft.networks.network import HEAD, Network, Weights
 from graft.penalties.base import Arrays, Evidence, SourceTask
 from graft.training.checkpoints import Checkpoint
 from graft.training.loop import Curve, Recipe, TrainingLoop

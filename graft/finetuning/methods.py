@@ -5,9 +5,9 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from graft.core.network import HEAD
 from graft.core.settings import expected, fault
 from graft.finetuning.grids import Tunable
-from graft.networks.network import HEAD
 from graft.penalties.registry import PENALTIES, AnyPenalty
 from graft.strategies.base import Phase
 from graft.strategies.registry import AnyStrategy

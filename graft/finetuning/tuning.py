@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from graft.core.labels import Cell, labelled
+from graft.core.network import Weights
 from graft.finetuning.cross_validation import OutOfFold, fold_count, out_of_fold
 from graft.finetuning.finetuner import Finetuner, Labelled, Tuning
 from graft.finetuning.grids import Values
-from graft.networks.network import Weights
 from graft.training.loop import DivergedError
 
 # With two labels of a class each fold would train on a single one.

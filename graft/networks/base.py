@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from graft.core.network import HEAD, Network
 from graft.core.settings import Settings
 from graft.networks.adapters import ADAPTERS
-from graft.networks.network import HEAD, Network
 
 if TYPE_CHECKING:
     import keras

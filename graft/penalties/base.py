@@ -11,8 +11,8 @@ import numpy.typing as npt
 from pydantic import Field
 
 from graft.core.errors import GraftError
+from graft.core.network import HEAD, Network
 from graft.core.settings import Settings
-from graft.networks.network import HEAD, Network
 
 if TYPE_CHECKING:
     import keras

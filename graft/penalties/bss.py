@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from graft.networks.network import Network
+from graft.core.network import Network
 from graft.penalties.base import Batch, Penalty
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
+from graft.core.network import Network
 from graft.fitting.temperature import fit_temperature
-from graft.networks.network import Network
 from graft.penalties.base import Arrays, Batch, Evidence, Penalty
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from pydantic import Field
 
 from graft.core.errors import GraftError
+from graft.core.network import HEAD, Network, block_of
 from graft.fitting.head import solve_head
-from graft.networks.network import HEAD, Network, block_of
 from graft.penalties.base import Arrays, Batch, Evidence, Penalty, evenly_spaced
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from graft.networks.network import Network
+from graft.core.network import Network
 from graft.penalties.base import Batch, Penalty, Scope, scoped
 
 if TYPE_CHECKING:

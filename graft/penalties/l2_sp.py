@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from graft.networks.network import HEAD, Network, block_of
+from graft.core.network import HEAD, Network, block_of
 from graft.penalties.base import Batch, Penalty, Scope, scoped
 
 if TYPE_CHECKING:

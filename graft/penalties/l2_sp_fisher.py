@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from graft.networks.network import HEAD, Network, block_of
+from graft.core.network import HEAD, Network, block_of
 from graft.penalties.base import Arrays, Batch, Evidence, Penalty, Scope, evenly_spaced, scoped
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from graft.networks.network import Network
+from graft.core.network import Network
 from graft.penalties.base import Arrays, Batch, Evidence, Penalty
 
 if TYPE_CHECKING:

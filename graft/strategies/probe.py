@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from graft.networks.network import HEAD
+from graft.core.network import HEAD
 from graft.strategies.base import Phase, Strategy
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from graft.core.errors import GraftError
+from graft.core.network import HEAD
 from graft.core.settings import expected
-from graft.networks.network import HEAD
 from graft.strategies.base import Phase, Strategy
 
 

@@ -12,8 +12,8 @@ from pydantic import Field, model_validator
 
 from graft.compute.section import Precision, computing_in
 from graft.core.errors import GraftError
+from graft.core.network import Network, block_of
 from graft.core.settings import Settings, fault
-from graft.networks.network import Network, block_of
 from graft.penalties.base import Arrays, Batch, Penalty
 from graft.strategies.base import Phase
 from graft.training.augmentation import Augmentation

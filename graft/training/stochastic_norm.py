@@ -7,7 +7,7 @@ moving statistics go on as in plain training: Keras's momentum 0.9 is the paper'
 
 from typing import TYPE_CHECKING
 
-from graft.networks.network import Network
+from graft.core.network import Network
 
 if TYPE_CHECKING:
     import keras

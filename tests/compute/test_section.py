@@ -9,9 +9,9 @@ from graft.compute.runtime import start_tensorflow
 from graft.compute.section import ComputeSection, computing_in, device_here, precision_here
 from graft.core.artifacts import load_model, save_model
 from graft.core.errors import GraftError
+from graft.core.network import Network
 from graft.finetuning.finetuner import Finetuner
 from graft.finetuning.methods import Method
-from graft.networks.network import Network
 from graft.penalties.base import SourceTask
 from graft.penalties.delta import Delta
 from graft.strategies.base import Phase

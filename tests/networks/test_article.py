@@ -2,8 +2,8 @@ import math
 
 import pytest
 
+from graft.core.network import block_of
 from graft.networks.article import Article
-from graft.networks.network import block_of
 
 
 @pytest.fixture

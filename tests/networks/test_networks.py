@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from graft.core.artifacts import load_model, save_model
-from graft.networks.network import Network, block_of
+from graft.core.network import Network, block_of
 from graft.networks.registry import NETWORKS
 
 pytestmark = pytest.mark.usefixtures("tensorflow")

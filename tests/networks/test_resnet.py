@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from graft.networks.network import block_of
+from graft.core.network import block_of
 from graft.networks.resnet import ResNet
 
 # Per channel BatchNorm has a scale, a shift, a moving mean and a moving variance.

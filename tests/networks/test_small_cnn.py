@@ -1,6 +1,6 @@
 import math
 
-from graft.networks.network import block_of
+from graft.core.network import block_of
 from graft.networks.small_cnn import SmallCNN
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from graft.core.artifacts import save_model
+from graft.core.network import Network
 from graft.finetuning.finetuner import Finetuner
 from graft.finetuning.methods import Method
-from graft.networks.network import Network
 from graft.strategies.full import Full
 from graft.training.loop import Recipe
 from graft.training.stochastic_norm import with_stochastic_norm

@@ -3,16 +3,16 @@ import contextlib
 import numpy as np
 import pytest
 
-from graft import sources
 from graft.core.prepared import Split
-from graft.sources import train_source
 from graft.strategies.full import Full
+from graft.training import source
 from graft.training.checkpoints import Training
 from graft.training.loop import Recipe, TrainingLoop
+from graft.training.source import train_source
 
 
 def test_the_curve_shows_loss_and_accuracy_along_the_way(linear_network, tensorflow, monkeypatch):
-    monkeypatch.setattr(sources, "CURVE_POINTS", 2)
+    monkeypatch.setattr(source, "CURVE_POINTS", 2)
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (12, 4, 4, 1), np.uint8), np.arange(12) % 3
     recipe = Recipe(steps=110, batch_size=4, learning_rate=0.01)
@@ -53,7 +53,7 @@ def test_an_interrupted_training_has_the_same_curve(  # noqa: PLR0917 - fixtures
     linear_network, images, labels, always_saved, monkeypatch, killed_after
 ):
     """The points of the curve lie at steps 50, 100 and 125: killed on one, and between two."""
-    monkeypatch.setattr(sources, "CURVE_POINTS", 3)
+    monkeypatch.setattr(source, "CURVE_POINTS", 3)
     recipe = Recipe(steps=125, batch_size=4, learning_rate=0.01)
     start = linear_network.weights()
     small = np.ascontiguousarray(images[:, :4, :4])

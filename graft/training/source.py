@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 
 from graft.compute.section import Precision
+from graft.core.network import Network
 from graft.core.prepared import Split
 from graft.core.progress import progress
-from graft.networks.network import Network
 from graft.strategies.base import Phase
 from graft.training.checkpoints import Checkpoint
 from graft.training.loop import Recipe, TrainingLoop
