@@ -95,6 +95,7 @@ def solve(model: Path, data: Path) -> None:
     """Extract the features of every labelled digit, then solve a head for each cell."""
     from graft.compute.runtime import start_tensorflow
     from graft.core.artifacts import load_model
+    from graft.core.imports import lean_imports
     from graft.core.network import Network
     from graft.fitting.head import solve_head
 
@@ -103,7 +104,8 @@ def solve(model: Path, data: Path) -> None:
     images, labels, held_out = (given[name] for name in ("images", "labels", "held_out"))
     cells = [given[name] for name in given.files if name.startswith("cell")]
     network = Network(load_model(model))
-    import sklearn.linear_model  # noqa: F401 - imports count on neither side
+    with lean_imports():  # imports count on neither side
+        import sklearn.linear_model  # noqa: F401
 
     wall, processor = time.perf_counter(), time.process_time()
     used = np.unique(np.concatenate(cells))
