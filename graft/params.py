@@ -7,14 +7,14 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from graft.compute.section import ComputeSection
-from graft.core.candidates import SourceSection
 from graft.core.errors import GraftError
+from graft.core.in_use import SourceSection
 from graft.core.network import HEAD
 from graft.core.sections import read_whole
 from graft.core.settings import Identifier, Settings, expected, fault
 from graft.core.tracking.stage_run import TrackingSection
 from graft.datasets.tasks import TargetTask, Task
-from graft.evaluation.choice import EvaluateSection
+from graft.evaluation.section import EvaluateSection
 from graft.evaluation.tuning_effort import unequal
 from graft.finetuning.finetuner import FinetuneSection
 from graft.finetuning.methods import Method, ScratchSection

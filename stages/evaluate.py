@@ -13,8 +13,8 @@ from graft.compute.section import ComputeSection
 from graft.core import tracking
 from graft.core.alone import alone
 from graft.core.artifacts import keep_only, load_json, load_model, save_csv, save_json, save_model
-from graft.core.candidates import MethodsInUse, SourceSection
 from graft.core.errors import reported
+from graft.core.in_use import MethodsInUse, SourceSection
 from graft.core.labels import Budget, Cell
 from graft.core.network import Network
 from graft.core.prepared import Card, Split, read_split
@@ -30,8 +30,9 @@ from graft.evaluation.arms import (
     evaluate_arm,
     read_weights,
 )
-from graft.evaluation.choice import EvaluateSection, choose, headline, refuse_hurt
+from graft.evaluation.choice import choose, headline, refuse_hurt
 from graft.evaluation.report import answer_table, calibration_line, summary
+from graft.evaluation.section import EvaluateSection
 from graft.evaluation.tuning_effort import check_tuning_effort
 from graft.scores.answer import answer
 from graft.scores.comparison import COLUMNS, Comparison, compare, scratch_curve

@@ -8,8 +8,8 @@ import numpy as np
 from graft.core import tracking
 from graft.core.alone import alone
 from graft.core.artifacts import replacing_folder, workspace
-from graft.core.candidates import SourceSection
 from graft.core.errors import reported
+from graft.core.in_use import SourceSection
 from graft.core.prepared import (
     Examples,
     always_labelled,

@@ -1,9 +1,10 @@
-"""Imports of large packages: without what they do not need, and without the garbage collector."""
+"""Imports of large packages, without what they do not need."""
 
-import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from graft.core.collector import uncollected
 
 
 @contextmanager
@@ -28,20 +29,3 @@ def lean_imports(*needless: str) -> Iterator[None]:
     finally:
         for name in absent:
             del sys.modules[name]
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Stop the collector for a while.
-
-    It would walk over a large package again and again while that is being imported, which takes a
-    sixth of TensorFlow's import, and over a hundred thousand records, which takes half the time
-    of making them.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()

@@ -17,8 +17,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO, ClassVar, Self, TypeAlias
 
+from graft.core.collector import uncollected
 from graft.core.errors import GraftError
-from graft.core.imports import uncollected
 
 MAX_FILE_BYTES = 256 << 20
 

@@ -14,8 +14,8 @@ from pydantic import Field, model_validator
 
 from graft.compute.section import Precision
 from graft.core.artifacts import array_sha256
-from graft.core.candidates import MethodsInUse
 from graft.core.errors import GraftError
+from graft.core.in_use import MethodsInUse
 from graft.core.labels import Budget, Cell, cells, labelled
 from graft.core.network import HEAD, Network, Weights
 from graft.core.sections import Part

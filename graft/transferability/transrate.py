@@ -20,7 +20,7 @@ def transrate(representation: Representation, labels: Labels) -> float:
     class c, centred together with the others. Classes weigh as much as their share.
     """
     inner, values = representation.once(products), representation.once(centred)
-    square = _mean_square(inner)
+    square = _mean_square(inner, len(labels))
     features = values.shape[1]
     within = 0.0
     for label in np.unique(labels):
@@ -35,17 +35,16 @@ def transrate(representation: Representation, labels: Labels) -> float:
     return max(representation.once(_whole) - within, 0.0)
 
 
-def _mean_square(inner: npt.NDArray[np.float64]) -> float:
-    """Return the mean of what is on the diagonal, and 1 where that is 0: nothing to scale then."""
-    square = float(np.trace(inner)) / len(inner)
+def _mean_square(inner: npt.NDArray[np.float64], n: int) -> float:
+    """Return the mean squared length of n rows Z from Z^T Z or Z Z^T, and 1 where that is 0."""
+    square = float(np.trace(inner)) / n
     return square if square > 0 else 1.0
 
 
 def _whole(representation: Representation) -> float:
     n, d = representation.features.shape
     inner = representation.once(products if n <= d else scatter)
-    square = float(np.trace(inner)) / n
-    return _rate(inner / (square if square > 0 else 1.0), n)
+    return _rate(inner / _mean_square(inner, n), n)
 
 
 def _rate(inner: npt.NDArray[np.float64], n: int) -> float:

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from graft.core.imports import lean_imports, uncollected
+from graft.core.imports import lean_imports
 
 
 def test_scikit_learn_is_imported_without_pandas_which_can_be_imported_later():
@@ -33,20 +33,4 @@ def test_what_seems_absent_does_so_no_longer_after_an_error(monkeypatch):
     with pytest.raises(ImportError), lean_imports("this"):
         import this  # noqa: F401
     assert "this" not in sys.modules
-    assert gc.isenabled()
-
-
-def test_the_collector_stops_and_goes_on_as_it_was():
-    assert gc.isenabled()
-    with uncollected():
-        assert not gc.isenabled()
-        with uncollected():
-            pass
-        assert not gc.isenabled()
-    assert gc.isenabled()
-
-
-def test_the_collector_goes_on_after_an_error():
-    with pytest.raises(KeyError), uncollected():
-        raise KeyError
     assert gc.isenabled()
