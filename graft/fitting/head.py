@@ -41,8 +41,8 @@ def solve_head(
     # Of two classes scikit-learn keeps one column w, for the second against the first: the
     # columns -w/2 and w/2 give the same probabilities with half the squared norm.
     strength = 2 * c if num_classes == 2 else c
-    # Newton's method, its steps by conjugate gradients: L-BFGS takes several times as long on as few
-    # examples as a cell has, and ends further from the minimum.
+    # Newton's method, its steps by conjugate gradients: L-BFGS takes several times as long on
+    # as few examples as a cell has, and ends further from the minimum.
     solver = LogisticRegression(C=strength, solver="newton-cg", tol=1e-8, max_iter=1_000)
     # One thread: BLAS is no slower at these sizes, and twenty times as fast beside other
     # processes, for which its threads would wait in a busy loop.

@@ -1,5 +1,6 @@
 """The chosen model as MLflow has it: logged with its run, registered, and served."""
 
+import importlib
 import io
 import tempfile
 import warnings
@@ -56,8 +57,11 @@ def _logged(
 
     `mlflow.pyfunc.log_model` would load the model to try the example: five seconds.
     """
-    import mlflow
+    import mlflow.models
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+
+    # The store imported MLflow as if there were no pandas, which its model formats want.
+    importlib.reload(mlflow.models)
     from mlflow.models import Model
 
     client = store.client

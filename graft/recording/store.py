@@ -9,7 +9,9 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from graft.core.collector import uncollected
 from graft.core.errors import GraftError
+from graft.core.imports import lean_imports
 from graft.core.tracking.redaction import without_user
 from graft.core.tracking.spool import Spool
 
@@ -52,7 +54,8 @@ class Store:
             os.environ.setdefault(name, value)
         # An exported run would be taken for the parent of those that are made here.
         os.environ.pop("MLFLOW_RUN_ID", None)
-        with warnings.catch_warnings():
+        # As in its slim package, MLflow records without what its model formats need.
+        with warnings.catch_warnings(), lean_imports("pyarrow", "scipy"):
             warnings.simplefilter("ignore")
             import mlflow
             import sqlalchemy.exc
@@ -61,9 +64,10 @@ class Store:
         for noisy in ("mlflow", "alembic"):
             logging.getLogger(noisy).setLevel(logging.ERROR)
         try:
-            mlflow.set_tracking_uri(spool.store)
-            self.client: MlflowClient = mlflow.MlflowClient()
-            self.experiment = _experiment(self.client, spool)
+            with uncollected():  # a database is one more large import
+                mlflow.set_tracking_uri(spool.store)
+                self.client: MlflowClient = mlflow.MlflowClient()
+                self.experiment = _experiment(self.client, spool)
         except (MlflowException, sqlalchemy.exc.SQLAlchemyError, OSError) as error:
             first_line = (str(error).splitlines() or [type(error).__name__])[0]
             message = (
