@@ -22,6 +22,17 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp")
 MAX_PIXELS = 100_000_000
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
+_Source: TypeAlias = bytes | BinaryIO
+
+# Markers of the JPEG format (ITU-T T.81, table B.1): baseline, extended and progressive frames, and
+# what may stand beside one without a say in its pixels' colours or orientation: tables of Huffman
+# codes and of quantization, the restart interval, JFIF's header and a comment.
+_START_OF_FRAME = (0xC0, 0xC1, 0xC2)
+_START_OF_SCAN = 0xDA
+_PLAIN = (0xC4, 0xDB, 0xDD, 0xE0, 0xFE)
+_SMALL = 256 * 256  # pixels
+# A JPEG decoder can reduce by 2, 4 or 8 for free; twice the size asked for is left to the filter.
+_REDUCED_FROM = 4
 
 # What Pillow's readers raise on files that are broken in one way or another.
 _BROKEN = (
@@ -67,7 +78,7 @@ def decode(
         When the file is missing, broken, cut short, in another format or above `MAX_PIXELS`.
     """
     if isinstance(source, bytes):
-        return _decode(io.BytesIO(source), height, width, channels, name or "the image")
+        return _decode(source, height, width, channels, name or "the image")
     try:
         with source.open("rb") as file:
             return _decode(file, height, width, channels, name or str(source))
@@ -92,16 +103,16 @@ def decode_batch(
     with _quiet():
         for place, content in enumerate(contents):
             try:
-                pixels[place] = _pixels(io.BytesIO(content), height, width, channels)
+                pixels[place] = _pixels(content, height, width, channels)
             except GraftError as error:
                 faults[place] = str(error)
     return pixels, faults
 
 
-def _decode(file: BinaryIO, height: int, width: int, channels: int, name: str) -> Pixels:
+def _decode(source: _Source, height: int, width: int, channels: int, name: str) -> Pixels:
     try:
         with _quiet():
-            return _pixels(file, height, width, channels).copy()
+            return _pixels(source, height, width, channels).copy()
     except GraftError as error:
         raise GraftError(f"{name} {error}") from None
 
@@ -114,9 +125,14 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _pixels(file: BinaryIO, height: int, width: int, channels: int) -> Pixels:
+def _pixels(source: _Source, height: int, width: int, channels: int) -> Pixels:
     from PIL import Image, UnidentifiedImageError
 
+    if isinstance(source, bytes):
+        plain = _plain_jpeg(source, _REDUCED_FROM * max(height, width))
+        if plain is not None:
+            return _resized(plain, height, width, channels)
+    file = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
         with Image.open(file, formats=FORMATS) as image:
             return _prepared(image, height, width, channels)
@@ -129,18 +145,69 @@ def _pixels(file: BinaryIO, height: int, width: int, channels: int) -> Pixels:
         raise GraftError(f"is broken or cut short ({reason}); replace or remove it") from None
 
 
+def _plain_jpeg(content: bytes, reduced_from: int) -> "Image.Image | None":
+    """Decode a small JPEG file of nothing but RGB pixels; return None for any other file.
+
+    `Image.open` reads the headers in Python, which takes as long as decoding 32x32 pixels. What is
+    broken is left to it: it says why.
+
+    Parameters
+    ----------
+    reduced_from
+        From this height and width on, an image is reduced while it is decoded.
+    """
+    from PIL import Image
+
+    size = _size_of_plain_jpeg(content)
+    if size is None or min(size) >= reduced_from or not 0 < size[0] * size[1] <= _SMALL:
+        return None
+    try:
+        return Image.frombytes("RGB", size, content, "jpeg", "RGB", "")
+    except ValueError:
+        return None
+
+
+def _size_of_plain_jpeg(content: bytes) -> tuple[int, int] | None:
+    """Return width and height where its headers say nothing that bears on the pixels otherwise."""
+    if not (content.startswith(b"\xff\xd8") and content.endswith(b"\xff\xd9")):
+        return None
+    size = None
+    place = 2
+    try:
+        while content[place] == 0xFF:
+            marker = content[place + 1]
+            if marker == _START_OF_SCAN:
+                return size
+            if marker in _START_OF_FRAME:
+                bits, height, width, components = struct.unpack_from(">BHHB", content, place + 4)
+                if size or (bits, components) != (8, 3):
+                    return None
+                size = width, height
+            elif marker not in _PLAIN:
+                return None
+            place += 2 + int.from_bytes(content[place + 2 : place + 4])
+    except (IndexError, struct.error):
+        pass
+    return None
+
+
 def _prepared(image: "Image.Image", height: int, width: int, channels: int) -> Pixels:
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
     if image.width * image.height > MAX_PIXELS:
         raise GraftError(_TOO_LARGE)
-    # A JPEG decoder can reduce by 2, 4 or 8 for free; twice the size is left to the filter.
-    enough = 2 * max(height, width)
-    if min(image.size) >= 2 * enough:
-        image.draft(None, (enough, enough))
+    size = max(height, width)
+    if min(image.size) >= _REDUCED_FROM * size:
+        image.draft(None, (2 * size, 2 * size))
     image.load()
     if "exif" in image.info or "xmp" in image.info or "XML:com.adobe.xmp" in image.info:
         ImageOps.exif_transpose(image, in_place=True)
+    return _resized(image, height, width, channels)
+
+
+def _resized(image: "Image.Image", height: int, width: int, channels: int) -> Pixels:
+    from PIL import Image
+
     flat = _flattened(image, "RGB" if channels == 3 else "L")
     if flat.size != (width, height):
         flat = flat.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=3.0)

@@ -142,3 +142,63 @@ def test_a_decompression_bomb_is_refused_without_a_warning(monkeypatch, limit):
 def test_corrupt_exif_does_not_warn():
     content = encoded(Image.new("RGB", (8, 8), RED), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\x7f")
     assert decode(content, 8, 8, 3).shape == (8, 8, 3)
+
+
+def photo(height=21, width=33, mode="RGB"):
+    """Return an image of smooth colours with noise, the same each time."""
+    channels = len(mode)
+    ramp = np.linspace(0, 200, height * width * channels).reshape(height, width, channels)
+    noise = np.random.default_rng(0).integers(0, 55, ramp.shape)
+    return Image.fromarray(np.uint8(ramp + noise).squeeze(), mode)
+
+
+def oriented(orientation):
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    return exif
+
+
+@pytest.mark.parametrize("size", [(21, 33, 3), (8, 8, 3), (4, 4, 3), (64, 48, 3), (21, 33, 1)])
+@pytest.mark.parametrize(
+    ("image", "options"),
+    [
+        (photo(), {}),
+        (photo(), {"progressive": True}),
+        (photo(), {"subsampling": 0, "quality": 100, "optimize": True}),
+        (photo(), {"restart_marker_blocks": 2, "comment": b"a photo"}),
+        (photo(), {"exif": oriented(6)}),
+        (photo(), {"icc_profile": b"profile"}),
+        (photo(), {"keep_rgb": True}),
+        (photo(mode="L"), {}),
+        (photo(mode="CMYK"), {}),
+        (photo(300, 400), {}),
+    ],
+)
+def test_a_jpeg_has_the_pixels_that_opening_it_gives(image, options, size):
+    content = encoded(image, "JPEG", **options)
+    opened = images._pixels(io.BytesIO(content), *size)
+    assert np.array_equal(decode(content, *size), opened)
+
+
+def test_the_headers_of_a_plain_jpeg_are_not_read_twice(monkeypatch):
+    content = encoded(photo(), "JPEG")
+    monkeypatch.delattr(Image, "open")
+    assert decode(content, 21, 33, 3).shape == (21, 33, 3)
+
+
+def test_a_changed_jpeg_is_broken_or_has_the_pixels_that_opening_it_gives():
+    content = encoded(photo(), "JPEG")
+    rng = np.random.default_rng(0)
+    outcomes = set()
+    for place in rng.permutation(len(content))[:300]:
+        changed = bytearray(content)
+        changed[place] ^= int(rng.integers(1, 256))
+        results = []
+        for source in (bytes(changed), io.BytesIO(changed)):
+            try:
+                results.append(images._pixels(source, 8, 8, 3).tobytes())
+            except GraftError as error:
+                results.append(str(error))
+        assert results[0] == results[1]
+        outcomes.add(type(results[0]))
+    assert outcomes == {bytes, str}
