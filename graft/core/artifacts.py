@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 # Smaller arrays may lie in memory whole.
 _LARGE = 16 << 20
+_SLICE = 2 << 20
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 _DISK_REFUSES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
@@ -232,6 +233,14 @@ class RowWriter:
         descr = np.lib.format.dtype_to_descr(self._dtype)
         header = {"descr": descr, "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(self._file, header)
+
+
+def slices(count: int, array: npt.NDArray[Any]) -> Iterator[slice]:
+    """Part `count` rows like those of an array into slices of 2 MiB, or of one longer row."""
+    row_bytes = array.dtype.itemsize * math.prod(array.shape[1:])
+    step = max(1, _SLICE // max(1, row_bytes))
+    for start in range(0, count, step):
+        yield slice(start, start + step)
 
 
 class MappedArray(np.memmap[Any, Any]):

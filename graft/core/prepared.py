@@ -14,12 +14,10 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from graft.core.artifacts import RowWriter, load_array, load_json, save_json
+from graft.core.artifacts import RowWriter, load_array, load_json, save_json, slices
 from graft.core.errors import GraftError
 from graft.core.labels import Budget, held_out, label_ranks, labelled
 from graft.core.streams import generator
-
-_ROWS = 4096
 
 # An example's key (see `row_bytes`) and the name of its class.
 Example: TypeAlias = tuple[bytes, str]
@@ -204,8 +202,8 @@ def row_bytes(inputs: npt.NDArray[Any]) -> "list[bytes]":
     shape = repr(inputs.shape[1:]).encode()
     return [
         hashlib.sha256(shape + row.tobytes()).digest()
-        for start in range(0, len(inputs), _ROWS)
-        for row in np.asarray(inputs[start : start + _ROWS])
+        for part in slices(len(inputs), inputs)
+        for row in np.asarray(inputs[part])
     ]
 
 
@@ -269,9 +267,9 @@ def _save_rows(
     path.parent.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256()
     with RowWriter(path, array.dtype, array.shape[1:]) as file:
-        for start in range(0, len(rows), _ROWS):
-            part = np.ascontiguousarray(array[rows[start : start + _ROWS]])
-            file.write(part)
-            digest.update(part.data)
+        for part in slices(len(rows), array):
+            values = np.ascontiguousarray(array[rows[part]])
+            file.write(values)
+            digest.update(values.data)
     shape = [len(rows), *array.shape[1:]]
     return {"shape": shape, "dtype": array.dtype.name, "sha256": digest.hexdigest()}

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, field_validator
 
+from graft.core.artifacts import slices
 from graft.core.errors import GraftError
 from graft.core.prepared import Examples
 from graft.datasets.base import Dataset, chosen_classes, select
@@ -21,7 +22,6 @@ Array: TypeAlias = npt.NDArray[Any]
 _LAYOUTS = (("x", "y"), ("x_train", "y_train", "x_test", "y_test"))
 _EXPECTED_KEYS = "expected x and y, or x_train, y_train, x_test and y_test"
 _EXPECTED_VALUES = "expected integers in 0..255, or floats in 0..1 or whole and in 0..255"
-_ROWS = 1024
 
 
 class Arrays(Dataset):
@@ -244,8 +244,8 @@ def _factor(parts: Sequence[Array], path: Path) -> float:
 
 def _slices(parts: Sequence[Array]) -> Iterator[Array]:
     for part in parts:
-        for start in range(0, len(part), _ROWS):
-            yield part[start : start + _ROWS]
+        for rows in slices(len(part), part):
+            yield part[rows]
 
 
 def _few(names: Sequence[str]) -> str:

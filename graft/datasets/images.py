@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from graft.core.artifacts import RowWriter, load_array
+from graft.core.artifacts import RowWriter, load_array, slices
 from graft.core.errors import GraftError
 from graft.core.prepared import Examples
 from graft.core.progress import progress
@@ -24,7 +24,6 @@ Side: TypeAlias = Annotated[int, Field(ge=1, le=4096)]
 
 _LAYOUT = "expected CLASS/FILE, or train/CLASS/FILE and test/CLASS/FILE, under any folders"
 _DECODED = "decoded.npy"
-_ROWS = 1024
 
 
 class Images(Dataset):
@@ -213,8 +212,8 @@ def _reordered(source: Path, order: Sequence[int], target: Path) -> Pixels:
     if np.array_equal(places, np.arange(len(places))):
         return rows
     with RowWriter(target, np.uint8, rows.shape[1:]) as file:
-        for start in range(0, len(places), _ROWS):
-            file.write(rows[places[start : start + _ROWS]])
+        for part in slices(len(places), rows):
+            file.write(rows[places[part]])
     source.unlink()
     return load_array(target)
 

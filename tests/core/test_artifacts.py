@@ -111,6 +111,20 @@ def test_an_array_is_memory_mapped_read_only(tmp_path):
         array[0, 0] = 1
 
 
+@pytest.mark.parametrize(
+    ("shape", "longest"),
+    [((10, 1024, 1024), 2), ((10, 3 << 20), 1), ((5000,), 5000), ((10, 0), 10)],
+)
+def test_slices_hold_two_mebibytes_or_a_row_and_all_rows_once(shape, longest):
+    array = np.broadcast_to(np.uint8(0), shape)
+    parts = list(artifacts.slices(len(array), array))
+    lengths = [len(array[part]) for part in parts]
+    assert max(lengths) == longest
+    assert np.concatenate([np.arange(len(array))[part] for part in parts]).tolist() == list(
+        range(len(array))
+    )
+
+
 @pytest.mark.parametrize("sizes", [(), (1,), (3, 4, 2)], ids=str)
 def test_rows_written_in_slices_are_the_file_that_they_would_be_at_once(tmp_path, sizes):
     rows = np.arange(sum(sizes) * 6, dtype=np.int32).reshape(-1, 2, 3)
