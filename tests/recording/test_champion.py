@@ -158,3 +158,32 @@ def test_a_request_is_answered_with_class_probabilities(server, chosen, example)
         ask(server, {"inputs": example[:, :3].tolist()})
     assert refused.value.code == 400
     refused.value.close()
+
+
+ALONE = """
+import sys
+from pathlib import Path
+from graft.core.tracking.spool import Spool
+from graft.recording.champion import REGISTERED, log_model
+from graft.recording.store import Store
+
+store = Store(Spool.here())
+run = store.create("evaluate", {}, start=0)
+print(*sorted({"pandas", "pyarrow", "scipy"} & set(sys.modules)))
+log_model(store, run, Path(sys.argv[1]), ["a", "b", "c"], champion=True)
+print(store.model_versions(REGISTERED, run))
+"""
+
+
+def test_mlflow_needs_its_model_formats_packages_for_a_model_alone(root, linear_network, example):
+    save_model(root / "model.keras", linear_network.model, ["a", "b", "c"])
+    np.save(root / "example.npy", example)
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, str(root)],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "\n['1']\n"
