@@ -120,12 +120,19 @@ class Zip(Archive):
         status = os.fstat(raw.fileno())
         self._entries = _entries(path, status.st_ino, status.st_size, status.st_mtime_ns)
 
+    def names(self) -> list[str]:
+        """Return the name of every file and folder, sorted."""
+        return [name for name, _ in self._entries]
+
     def members(self, wanted: Callable[[str], bool], limit: int | None) -> Iterator[Member]:
         """Yield the members sorted by name."""
         unpacked = 0
         for name, record in self._entries:
-            content = self._content(name, record) if wanted(name) else None
-            unpacked += len(content or b"")
+            if not wanted(name):
+                yield name, None
+                continue
+            content = self._content(name, record)
+            unpacked += len(content)
             _refuse_excess(unpacked, limit, self.path)
             yield name, content
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
@@ -65,7 +66,7 @@ class Images(Dataset):
     def check(self, raw: Path, classes: Sequence[str] | None) -> None:
         """Read the names of the files; those of a tar file take a pass through it."""
         with archives.opened(found(raw, self.path)) as archive:
-            self._classes(_Tree.of(archive.names(), archive.path), classes)
+            self._classes(_tree_of(tuple(archive.names()), archive.path), classes)
 
     def load(
         self,
@@ -77,12 +78,12 @@ class Images(Dataset):
         """Decode the files of `classes` on all processors into a memory-mapped array."""
         with archives.opened(found(raw, self.path)) as archive:
             # A pass for the names alone would cost a sequential archive as much as decoding.
-            tree = None if archive.sequential else _Tree.of(archive.names(), archive.path)
+            tree = None if archive.sequential else _tree_of(tuple(archive.names()), archive.path)
             total = None if tree is None else tree.count(self._classes(tree, classes)[0])
             with progress("decoding images", total) as advance:
                 names, kept, skipped = self._decode(archive, classes, workspace, advance)
         if tree is None:
-            tree = _Tree.of(names, archive.path)
+            tree = _tree_of(tuple(names), archive.path)
         class_names, foreign = self._classes(tree, classes)
         order = sorted(range(len(kept)), key=kept.__getitem__)
         files = [kept[place] for place in order]
@@ -152,36 +153,6 @@ class _Tree:
     lacking: frozenset[tuple[str, str]]  # (class, folder) of class folders without an image
     foreign: tuple[str, ...]  # files in class folders that are not called images
 
-    @classmethod
-    def of(cls, names: Iterable[str], where: Path) -> "_Tree":
-        names = tuple(names)
-        images = tuple(name for name in names if _is_image(name))
-        with_images = {_parent(name) for name in images}
-        if not images:
-            raise GraftError(
-                f"{where} holds no images; {_LAYOUT}, with files called {', '.join(SUFFIXES)}"
-            )
-        if len(set(images)) < len(images):
-            twice = min(name for name, count in Counter(images).items() if count > 1)
-            raise GraftError(f"{where} holds {twice} twice; pack it again")
-        folders = _top_folders(with_images, where)
-        available = {_last(folder) for folder in _class_folders(names, folders)}
-        lacking = {
-            (name, folder)
-            for name in available
-            for folder in folders
-            if _join(folder, name) not in with_images
-        }
-        others = (name for name in names if not name.endswith("/") and not _is_image(name))
-        return cls(
-            where=where,
-            folders=frozenset(folders),
-            available=tuple(sorted(available)),
-            images=images,
-            lacking=frozenset(lacking),
-            foreign=tuple(sorted(name for name in others if _parent(name) in with_images)),
-        )
-
     def count(self, class_names: Sequence[str]) -> int:
         """Return the number of images of some classes."""
         return sum(_class_of(name) in class_names for name in self.images)
@@ -203,6 +174,36 @@ class _Tree:
                     "remove it, or leave the class out with `classes`"
                 )
         return names
+
+
+@lru_cache(maxsize=1)  # source and target are often classes of one archive
+def _tree_of(names: tuple[str, ...], where: Path) -> _Tree:
+    images = tuple(name for name in names if _is_image(name))
+    with_images = {_parent(name) for name in images}
+    if not images:
+        raise GraftError(
+            f"{where} holds no images; {_LAYOUT}, with files called {', '.join(SUFFIXES)}"
+        )
+    if len(set(images)) < len(images):
+        twice = min(name for name, count in Counter(images).items() if count > 1)
+        raise GraftError(f"{where} holds {twice} twice; pack it again")
+    folders = _top_folders(with_images, where)
+    available = {_last(folder) for folder in _class_folders(names, folders)}
+    lacking = {
+        (name, folder)
+        for name in available
+        for folder in folders
+        if _join(folder, name) not in with_images
+    }
+    others = (name for name in names if not name.endswith("/") and not _is_image(name))
+    return _Tree(
+        where=where,
+        folders=frozenset(folders),
+        available=tuple(sorted(available)),
+        images=images,
+        lacking=frozenset(lacking),
+        foreign=tuple(sorted(name for name in others if _parent(name) in with_images)),
+    )
 
 
 def _reordered(source: Path, order: Sequence[int], target: Path) -> Pixels:
