@@ -16,7 +16,7 @@ from benchmarks.studies import CIFAR10, made_up_images, photo_study, write
 
 def main() -> None:
     """Measure and report."""
-    given = options("prepare", __doc__ or "", repeats=3)
+    given = options("prepare", __doc__ or "", repeats=5)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)
         made_up = folder / "made-up.zip"
