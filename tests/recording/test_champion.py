@@ -175,7 +175,7 @@ print(store.model_versions(REGISTERED, run))
 """
 
 
-def test_mlflow_needs_its_model_formats_packages_for_a_model_alone(root, linear_network, example):
+def test_pandas_and_what_goes_with_it_are_imported_for_a_model_alone(root, linear_network, example):
     save_model(root / "model.keras", linear_network.model, ["a", "b", "c"])
     np.save(root / "example.npy", example)
     done = subprocess.run(
