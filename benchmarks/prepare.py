@@ -1,8 +1,11 @@
 """60,000 JPEG files in a zip to arrays on disk, against a plain Pillow loop.
 
 Loading is what the loop does. The stage `prepare` also splits, draws the label budgets, looks for
-images that source and target share, hashes what it writes and waits for MLflow to have its run. Its
-memory is measured on a quarter of the images too: the last line is all of them over a quarter.
+images that source and target share, hashes what it writes and waits for MLflow to have its run.
+
+Memory is measured on a quarter of the images too: all processes of loading, and the largest of the
+stage. All of the stage's would not tell: its recorder, which has nothing to do with the images, has
+not imported MLflow yet when a quarter of them is loaded.
 """
 
 import tempfile
@@ -22,20 +25,30 @@ def main() -> None:
         made_up = folder / "made-up.zip"
         images = made_up_images(made_up, 40) if given.quick else given.needed_images()
         script = ("-m", "benchmarks.baselines.prepare", images)
-        stages: list[Cost] = []
+        quarter = every(images, 4, folder / "quarter.zip")
+        loaded: tuple[list[Cost], list[Cost]] = ([], [])  # all of them, and a quarter
+        stages: tuple[list[Cost], list[Cost]] = ([], [])
 
         def loading() -> Cost:
-            stages.append(prepare(folder / "all", images))
-            return python("-m", "benchmarks.load_images", images, cwd=folder)
+            for which, zipped in enumerate((images, quarter)):
+                loaded[which].append(python("-m", "benchmarks.load_images", zipped, cwd=folder))
+                stages[which].append(prepare(folder / zipped.stem, zipped))
+            return loaded[0][-1]
 
         costs = alternating(loading, lambda: python(*script, cwd=folder), given.repeats)
-        quarter = every(images, 4, folder / "quarter.zip")
-        few = [prepare(folder / "few", quarter).memory for _ in range(given.repeats)]
-    rows = rows_of(costs, wall=Goal(0.6))
-    for row in rows_of((stages, costs[1]), wall=Goal(0.6)):
-        rows.append(replace(row, what=f"the whole stage, {row.what}"))
-    memory = [cost.memory for cost in stages]
-    rows.append(Row("its memory over 1/4 of the images", "MiB", memory, few, Goal(1.1)))
+    whole = [
+        replace(row, what=f"the whole stage, {row.what}")
+        for row in rows_of((stages[0], costs[1]), wall=Goal(0.6))
+    ]
+    of_loading, of_few = ([cost.memory for cost in arm] for arm in loaded)
+    of_stage, of_small_stage = ([cost.largest for cost in arm] for arm in stages)
+    over_quarter = "over 1/4 of the images"
+    rows = [
+        *rows_of(costs, wall=Goal(0.6)),
+        Row(f"memory {over_quarter}", "MiB", of_loading, of_few, Goal(1.1)),
+        *whole,
+        Row(f"its largest process {over_quarter}", "MiB", of_stage, of_small_stage, Goal(1.1)),
+    ]
     report("prepare", given, rows, other="a plain Pillow loop")
 
 
