@@ -25,29 +25,29 @@ def main() -> None:
         made_up = folder / "made-up.zip"
         images = made_up_images(made_up, 40) if given.quick else given.needed_images()
         script = ("-m", "benchmarks.baselines.prepare", images)
-        quarter = every(images, 4, folder / "quarter.zip")
-        loaded: tuple[list[Cost], list[Cost]] = ([], [])  # all of them, and a quarter
-        stages: tuple[list[Cost], list[Cost]] = ([], [])
+        zips = {"all": images, "quarter": every(images, 4, folder / "quarter.zip")}
+        loaded: dict[str, list[Cost]] = {part: [] for part in zips}
+        stages: dict[str, list[Cost]] = {part: [] for part in zips}
 
-        def loading() -> Cost:
-            for which, zipped in enumerate((images, quarter)):
-                loaded[which].append(python("-m", "benchmarks.load_images", zipped, cwd=folder))
-                stages[which].append(prepare(folder / zipped.stem, zipped))
-            return loaded[0][-1]
+        def graft() -> Cost:
+            for part, zipped in zips.items():
+                loaded[part].append(python("-m", "benchmarks.load_images", zipped, cwd=folder))
+                stages[part].append(prepare(folder / part, zipped))
+            return loaded["all"][-1]
 
-        costs = alternating(loading, lambda: python(*script, cwd=folder), given.repeats)
+        costs = alternating(graft, lambda: python(*script, cwd=folder), given.repeats)
     whole = [
         replace(row, what=f"the whole stage, {row.what}")
-        for row in rows_of((stages[0], costs[1]), wall=Goal(0.6))
+        for row in rows_of((stages["all"], costs[1]), wall=Goal(0.6))
     ]
-    of_loading, of_few = ([cost.memory for cost in arm] for arm in loaded)
-    of_stage, of_small_stage = ([cost.largest for cost in arm] for arm in stages)
-    over_quarter = "over 1/4 of the images"
+    memory = {part: [cost.memory for cost in loaded[part]] for part in zips}
+    largest = {part: [cost.largest for cost in stages[part]] for part in zips}
+    fewer = "over 1/4 of the images"
     rows = [
         *rows_of(costs, wall=Goal(0.6)),
-        Row(f"memory {over_quarter}", "MiB", of_loading, of_few, Goal(1.1)),
+        Row(f"memory {fewer}", "MiB", memory["all"], memory["quarter"], Goal(1.1)),
         *whole,
-        Row(f"its largest process {over_quarter}", "MiB", of_stage, of_small_stage, Goal(1.1)),
+        Row(f"its largest process {fewer}", "MiB", largest["all"], largest["quarter"], Goal(1.1)),
     ]
     report("prepare", given, rows, other="a plain Pillow loop")
 
